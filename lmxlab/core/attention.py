@@ -1,0 +1,151 @@
+"""Causal self-attention, with one head of keys per query head (MHA) or per group (GQA).
+
+    attention(x) = softmax(q k^T / sqrt(d) + mask) v,    d = features of one head
+
+Multi-head attention is the case of groups of one (Vaswani et al. 2017,
+arXiv:1706.03762); in grouped-query attention a group of query heads shares keys and
+values (Ainslie et al. 2023, arXiv:2305.13245). Rotary positions turn queries and keys
+(Su et al. 2021, arXiv:2104.09864).
+
+On a GPU the middle is one fused kernel of MLX. The CPU has none, so there the softmax
+is written out, in a form that ``mx.compile`` fuses.
+"""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from lmxlab import runtime
+from lmxlab.core.config import BlockConfig
+
+KVCache = tuple[mx.array, mx.array]
+"""Keys and values of the tokens so far, each (B, n_kv_heads, T, head_dim).
+
+The keys are stored with their rotation. A cache is never changed in place: attention
+returns a new, longer one.
+"""
+
+
+def causal_mask(length: int, offset: int = 0, dtype: mx.Dtype = mx.float32) -> mx.array:
+    """Additive mask under which a token sees itself and the past.
+
+    Args:
+        length: Number of new tokens T.
+        offset: Number S of tokens before them, in the cache.
+        dtype: Type of the scores it is added to.
+
+    Returns:
+        Array (T, S + T), 0 where query i may see key j, that is j <= S + i, and
+        -infinity elsewhere.
+
+    Example:
+        >>> causal_mask(2, offset=1)
+        array([[0, 0, -inf],
+               [0, 0, 0]], dtype=float32)
+    """
+    queries = mx.arange(offset, offset + length)[:, None]
+    keys = mx.arange(offset + length)[None, :]
+    zero, never = mx.array(0, dtype), mx.array(-math.inf, dtype)
+    return mx.where(keys <= queries, zero, never)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with a key-value cache.
+
+    Args:
+        config: Widths, heads and the kind of positions.
+
+    Example:
+        >>> attention = Attention(BlockConfig(d_model=32, n_heads=4))
+        >>> out, cache = attention(mx.zeros((2, 5, 32)))
+        >>> out, cache = attention(mx.zeros((2, 1, 32)), cache=cache)
+        >>> out.shape, cache[0].shape
+        ((2, 1, 32), (2, 4, 6, 8))
+    """
+
+    def __init__(self, config: BlockConfig) -> None:
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.n_kv_heads = config.kv_heads
+        self.head_dim = config.head_dim
+        self.scale = config.head_dim**-0.5
+        self.rope_theta = config.rope_theta if config.position == "rope" else None
+        kv_dim = config.kv_heads * config.head_dim
+        self.q_proj = nn.Linear(config.d_model, config.d_model, config.bias)
+        self.k_proj = nn.Linear(config.d_model, kv_dim, config.bias)
+        self.v_proj = nn.Linear(config.d_model, kv_dim, config.bias)
+        self.o_proj = nn.Linear(config.d_model, config.d_model, config.bias)
+
+    def __call__(
+        self, x: mx.array, mask: mx.array | None = None, cache: KVCache | None = None
+    ) -> tuple[mx.array, KVCache]:
+        """Mix each token with those before it.
+
+        Args:
+            x: Activations (B, T, d_model) of T new tokens.
+            mask: Additive mask that broadcasts to (B, 1, T, S + T); None is causal.
+            cache: Keys and values of S earlier tokens.
+
+        Returns:
+            Activations (B, T, d_model), and the cache of all S + T tokens.
+        """
+        offset = 0 if cache is None else cache[0].shape[2]
+        q = self._heads(self.q_proj(x), self.n_heads)
+        k = self._heads(self.k_proj(x), self.n_kv_heads)
+        v = self._heads(self.v_proj(x), self.n_kv_heads)
+        if self.rope_theta is not None:
+            q, k = self._rotate(q, offset), self._rotate(k, offset)
+        if cache is not None:
+            k = mx.concatenate([cache[0], k], axis=2)
+            v = mx.concatenate([cache[1], v], axis=2)
+        if mask is None:
+            mask = causal_mask(x.shape[1], offset, q.dtype)
+        attend = (
+            mx.fast.scaled_dot_product_attention
+            if runtime.has_fused_attention()
+            else written_out_attention
+        )
+        out = attend(q, k, v, scale=self.scale, mask=mask)
+        out = out.transpose(0, 2, 1, 3).reshape(x.shape)
+        return self.o_proj(out), (k, v)
+
+    def _heads(self, x: mx.array, n_heads: int) -> mx.array:
+        return x.reshape(*x.shape[:2], n_heads, -1).transpose(0, 2, 1, 3)
+
+    def _rotate(self, x: mx.array, offset: int) -> mx.array:
+        return mx.fast.rope(
+            x,
+            self.head_dim,
+            traditional=False,
+            base=self.rope_theta,
+            scale=1.0,
+            offset=offset,
+        )
+
+
+def written_out_attention(
+    q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array
+) -> mx.array:
+    """Attention in plain operations, for devices without a fused kernel.
+
+    Args:
+        q: Queries (B, n_heads, T, head_dim).
+        k: Keys (B, n_kv_heads, S, head_dim).
+        v: Values (B, n_kv_heads, S, head_dim).
+        scale: Factor of the scores.
+        mask: Additive mask that broadcasts to (B, 1, T, S).
+
+    Returns:
+        Mixed values (B, n_heads, T, head_dim).
+    """
+    batch, heads, length, dim = q.shape
+    groups = k.shape[1]
+    if groups != heads:
+        q = q.reshape(batch, groups, heads // groups, length, dim)
+        k, v = k[:, :, None], v[:, :, None]
+    scores = (q * scale) @ k.swapaxes(-1, -2) + mask
+    top = mx.stop_gradient(mx.max(scores, axis=-1, keepdims=True))
+    weights = mx.exp(scores - top)
+    out = (weights @ v) / weights.sum(axis=-1, keepdims=True)
+    return out.reshape(batch, heads, length, dim)

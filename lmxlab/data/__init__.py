@@ -1,0 +1,49 @@
+"""Data: token batches, tokenizers, real text, and the story world.
+
+Stands alone: the standard library and NumPy are all it imports, and every batch is a
+tuple of NumPy arrays.
+"""
+
+from lmxlab.data import story
+from lmxlab.data.batching import (
+    Batch,
+    BatchIterator,
+    Dataset,
+    Resumable,
+    TokenArray,
+    TokenDataset,
+    length_bucket,
+    pad_batch,
+)
+from lmxlab.data.story import ENTROPY_FLOOR, WORDS, StoryWorld, Verdict, entropy_floor
+from lmxlab.data.text import load_text, python_docs, split_text
+from lmxlab.data.tokenizer import (
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+    WordTokenizer,
+)
+
+__all__ = [
+    "ENTROPY_FLOOR",
+    "WORDS",
+    "Batch",
+    "BatchIterator",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "Dataset",
+    "Resumable",
+    "StoryWorld",
+    "TokenArray",
+    "TokenDataset",
+    "Tokenizer",
+    "Verdict",
+    "WordTokenizer",
+    "entropy_floor",
+    "length_bucket",
+    "load_text",
+    "pad_batch",
+    "python_docs",
+    "split_text",
+    "story",
+]

@@ -1,0 +1,428 @@
+"""The story world: a language so small that its truth can be computed.
+
+Every story is one sentence of 14 tokens,
+
+    {n} and {f} saw a {adj} {thing} and {n} {gave it to} {f} .
+
+with n != f from ten names, ten adjectives, ten things and six endings of three words
+(three kind, three not). That makes 10 * 9 * 10 * 10 * 6 = 54,000 stories, all equally
+likely, and a story *is* its number: drawing a batch is drawing integers. Only five
+positions hold a choice, so the entropy of each token given all before it is exact:
+
+    position  0     2    5     6     9
+    choices   10    9    10    10    6        every other token is certain
+
+The entropy floor is the mean of those over the *targets* of a row: no model can reach a
+lower expected loss. In the default layout a row is one story. Its input is the first 13
+tokens, its target the last 13, and the first name is given, never predicted:
+
+    (ln 9 + 2 ln 10 + ln 6) / 13 = 0.6611 nats per token
+
+In the "stream" layout a row goes on into the next story, whose first name has to be
+predicted too (ln 10 more): 0.7783 over whole stories of 14 tokens.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+import math
+from typing import Literal, TypeAlias
+
+from lmxlab.data.batching import (
+    Batch,
+    BatchIterator,
+    TokenArray,
+    as_tokens,
+    numbered_rng,
+    shift,
+)
+from lmxlab.data.tokenizer import WordTokenizer
+import numpy as np
+import numpy.typing as npt
+
+Layout: TypeAlias = Literal["sentence", "stream"]
+Seed: TypeAlias = int | np.random.Generator
+
+PAD = "<pad>"
+NAMES = ("Ann", "Ben", "Eva", "Kim", "Leo", "Max", "Mia", "Sam", "Tom", "Zoe")
+ADJECTIVES = (
+    "big", "blue", "clean", "new", "red", "round", "shiny", "small", "soft", "warm",
+)  # fmt: skip
+THINGS = (
+    "ball", "bell", "boat", "book", "cake", "cart", "drum", "hat", "kite", "lamp",
+)  # fmt: skip
+KIND_ENDINGS = (("gave", "it", "to"), ("shared", "it", "with"), ("fixed", "it", "for"))
+UNKIND_ENDINGS = (("hid", "it", "from"), ("took", "it", "from"), ("broke", "it", "by"))
+ENDINGS = KIND_ENDINGS + UNKIND_ENDINGS
+
+# The padding token has ID 0, the default of pad_batch. No story contains it.
+WORDS = tuple(
+    dict.fromkeys(
+        (PAD, *NAMES, "and", "saw", "a", *ADJECTIVES, *THINGS, *sum(ENDINGS, ()), ".")
+    )
+)
+TOKENIZER = WordTokenizer(WORDS)
+SENTENCE_LENGTH = 14
+PROMPT_LENGTH = 9  # up to the second {n}: what kind and unkind endings share
+
+_CHOICES = (len(NAMES), len(NAMES) - 1, len(ADJECTIVES), len(THINGS), len(ENDINGS))
+N_STORIES = math.prod(_CHOICES)
+
+_NAME_IDS = TOKENIZER.encode(" ".join(NAMES))
+_ADJECTIVE_IDS = TOKENIZER.encode(" ".join(ADJECTIVES))
+_THING_IDS = TOKENIZER.encode(" ".join(THINGS))
+_ENDING_IDS = TOKENIZER.encode(" ".join(sum(ENDINGS, ()))).reshape(-1, 3)
+_TEMPLATE = TOKENIZER.encode(
+    f"{PAD} and {PAD} saw a {PAD} {PAD} and {PAD} {PAD} {PAD} {PAD} {PAD} ."
+)
+
+_ENTROPY = np.zeros(SENTENCE_LENGTH)
+_ENTROPY[[0, 2, 5, 6, 9]] = np.log(_CHOICES)
+ENTROPY_FLOOR = float(_ENTROPY[1:].mean())  # of the default layout
+
+# NumPy seeds of the user are below 2**63: evaluation stories share no stream with them.
+_EVAL_SEED = 2**64
+
+
+def stories(numbers: npt.ArrayLike) -> TokenArray:
+    """Spell out the stories with these numbers.
+
+    Args:
+        numbers: Story numbers in [0, N_STORIES), shape (n,).
+
+    Returns:
+        Token IDs, shape (n, 14) int32.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> TOKENIZER.decode(stories([0])[0])
+        'Ann and Ben saw a big ball and Ann gave it to Ben .'
+    """
+    index = np.asarray(numbers, dtype=np.int64)
+    if index.size and not 0 <= index.min() <= index.max() < N_STORIES:
+        raise ValueError(
+            f"story numbers must be in [0, {N_STORIES}), got "
+            f"{index.min()} to {index.max()}"
+        )
+    first, other, adjective, thing, ending = np.unravel_index(index, _CHOICES)
+    friend = other + (other >= first)  # the nine names that are not the first
+    rows = np.tile(_TEMPLATE, (len(index), 1))
+    rows[:, 0] = rows[:, 8] = _NAME_IDS[first]
+    rows[:, 2] = rows[:, 12] = _NAME_IDS[friend]
+    rows[:, 5] = _ADJECTIVE_IDS[adjective]
+    rows[:, 6] = _THING_IDS[thing]
+    rows[:, 9:12] = _ENDING_IDS[ending]
+    return rows
+
+
+def sentences(n: int, seed: Seed) -> TokenArray:
+    """Draw n stories, each uniform over all 54,000 and independent.
+
+    Args:
+        n: How many; 0 gives an empty array.
+        seed: An integer, or a NumPy generator to draw from.
+
+    Returns:
+        Token IDs, shape (n, 14) int32. ``.ravel()`` is a stream of stories.
+
+    Raises:
+        ValueError: If n is negative.
+
+    Example:
+        >>> sentences(2, seed=0).shape
+        (2, 14)
+    """
+    if n < 0:
+        raise ValueError(f"n must be at least 0, got {n}")
+    return stories(np.random.default_rng(seed).integers(N_STORIES, size=n))
+
+
+def preference_pairs(n: int, seed: Seed) -> tuple[TokenArray, TokenArray]:
+    """Draw n stories told twice, once with a kind ending and once with an unkind one.
+
+    The first `PROMPT_LENGTH` tokens of a pair are equal. The ending differs, and the
+    friend's name and the full stop after it are equal again.
+
+    Args:
+        n: How many pairs.
+        seed: An integer, or a NumPy generator to draw from.
+
+    Returns:
+        ``(kind, unkind)``: chosen and rejected rows for DPO, each (n, 14) int32.
+
+    Raises:
+        ValueError: If n is negative.
+
+    Example:
+        >>> kind, unkind = preference_pairs(4, seed=0)
+        >>> bool((kind[:, :9] == unkind[:, :9]).all()), judge(unkind[0]).kind
+        (True, False)
+    """
+    rng = np.random.default_rng(seed)
+    kind = sentences(n, rng)
+    unkind = kind.copy()
+    split = len(KIND_ENDINGS)
+    kind[:, 9:12] = _ENDING_IDS[rng.integers(split, size=n)]
+    unkind[:, 9:12] = _ENDING_IDS[rng.integers(split, len(ENDINGS), size=n)]
+    return kind, unkind
+
+
+def conditional(prefix: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the true distribution of the token that follows a prefix.
+
+    Args:
+        prefix: Token IDs of stories one after the other, the last perhaps unfinished,
+            shape (L,). Empty, or after a full stop, a new story begins.
+
+    Returns:
+        Probabilities over the vocabulary, shape (47,), summing to 1.
+
+    Raises:
+        ValueError: If no stream of stories starts with this prefix.
+
+    Example:
+        >>> p = conditional(TOKENIZER.encode("Ann and"))
+        >>> int((p > 0).sum()), float(p[WORDS.index("Ann")])
+        (9, 0.0)
+    """
+    ids = as_tokens(prefix, "prefix").tolist() if np.size(prefix) else []
+    for i, token in enumerate(ids):
+        if token not in _continuations(ids[i - i % SENTENCE_LENGTH : i]):
+            raise ValueError(
+                f"prefix[{i}] is {_word(token)!r}, which no story has after "
+                f"{' '.join(map(_word, ids[:i]))!r}; pass a prefix of stories"
+            )
+    allowed = _continuations(ids[len(ids) - len(ids) % SENTENCE_LENGTH :])
+    probabilities = np.zeros(len(WORDS))
+    probabilities[allowed] = 1 / len(allowed)
+    return probabilities
+
+
+def entropy_floor(layout: Layout = "sentence", seq_len: int | None = None) -> float:
+    """Return the lowest expected loss that any model can reach.
+
+    It is the mean over a row's targets of the entropy of each given all before it,
+    computed from the generator's own choice counts.
+
+    Args:
+        layout: "sentence" or "stream", as in `StoryWorld`.
+        seq_len: Targets T in a row of a stream. A sentence always has 13.
+
+    Returns:
+        Nats per token.
+
+    Raises:
+        ValueError: If the layout is unknown, or seq_len does not suit it.
+
+    Example:
+        >>> round(entropy_floor(), 4), round(entropy_floor("stream", 14), 4)
+        (0.6611, 0.7783)
+    """
+    targets = np.arange(1, _checked_seq_len(layout, seq_len) + 1) % SENTENCE_LENGTH
+    return float(_ENTROPY[targets].mean())
+
+
+class StoryWorld:
+    """The story world as a dataset of (input, target) rows, with a known floor.
+
+    Args:
+        layout: "sentence": a row is one story, input its first 13 tokens, target its
+            last 13. "stream": a row is a window of seq_len tokens, from the start of a
+            story, of stories that follow one another.
+        seq_len: Row length T in tokens for "stream". A sentence has 13.
+
+    Raises:
+        ValueError: If the layout is unknown, or seq_len does not suit it.
+
+    Example:
+        >>> world = StoryWorld()
+        >>> inputs, targets = next(world.batches(batch_size=32, seed=0))
+        >>> inputs.shape, world.vocab_size, round(world.entropy_floor, 4)
+        ((32, 13), 47, 0.6611)
+    """
+
+    def __init__(self, layout: Layout = "sentence", seq_len: int | None = None) -> None:
+        self.seq_len = _checked_seq_len(layout, seq_len)
+        self.layout: Layout = layout
+        self.tokenizer = TOKENIZER
+        self.vocab_size = len(WORDS)
+        self.entropy_floor = entropy_floor(layout, seq_len)
+
+    def batches(self, batch_size: int, seed: int) -> BatchIterator:
+        """Return endless batches of fresh stories.
+
+        Args:
+            batch_size: Rows B in each batch.
+            seed: Integer in [0, 2**63); the same seed gives the same batches.
+
+        Returns:
+            A resumable iterator of (input, target), each (B, T) int32.
+
+        Raises:
+            ValueError: If batch_size < 1 or the seed is out of range.
+        """
+        return BatchIterator(self._draw, batch_size, seed)
+
+    def eval_batches(self, batch_size: int, n_batches: int) -> list[Batch]:
+        """Return the same batches at every call, from a stream no seed trains on.
+
+        With 54,000 stories in all, a single story may well occur in training too.
+
+        Args:
+            batch_size: Rows B in each batch.
+            n_batches: How many batches.
+
+        Returns:
+            A list of (input, target), each (B, T) int32.
+
+        Raises:
+            ValueError: If batch_size or n_batches is below 1.
+        """
+        for name, value in (("batch_size", batch_size), ("n_batches", n_batches)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        return [
+            self._draw(numbered_rng(_EVAL_SEED, i), batch_size)
+            for i in range(n_batches)
+        ]
+
+    def _draw(self, rng: np.random.Generator, n: int) -> Batch:
+        a_row = math.ceil((self.seq_len + 1) / SENTENCE_LENGTH)
+        rows = sentences(n * a_row, rng).reshape(n, -1)
+        return shift(rows[:, : self.seq_len + 1])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the oracle says of one sample.
+
+    Attributes:
+        grammatical: The sample is one sentence of the template, whoever the names are.
+        right_names: It is grammatical, and the two names differ and come back in order.
+        kind: Whether the ending is kind; None when the sample is not grammatical.
+
+    Example:
+        >>> judge("Ann and Ben saw a red hat and Ben hid it from Ann .")
+        Verdict(grammatical=True, right_names=False, kind=False)
+    """
+
+    grammatical: bool
+    right_names: bool
+    kind: bool | None
+
+
+def judge(sample: str | npt.ArrayLike) -> Verdict:
+    """Judge one sample; whatever a model may produce has a verdict.
+
+    Args:
+        sample: Text, or token IDs of shape (L,). IDs outside the vocabulary are
+            ungrammatical, not an error. Cut a longer sample after its full stop.
+
+    Returns:
+        The verdict. It parses words and shares nothing with the generator but the
+        word lists, so each is a check of the other.
+
+    Raises:
+        ValueError: If IDs have more than one dimension; see `survey`.
+
+    Example:
+        >>> judge("Ann and Ben saw a red hat and Ann gave it to Ben .")
+        Verdict(grammatical=True, right_names=True, kind=True)
+        >>> judge("Ann and Ann and")
+        Verdict(grammatical=False, right_names=False, kind=None)
+    """
+    words = sample.split() if isinstance(sample, str) else _words(sample)
+    match words:
+        case [n, "and", f, "saw", "a", adjective, thing, "and", n2, *ending, f2, "."]:
+            grammatical = (
+                {n, f, n2, f2} <= set(NAMES)
+                and adjective in ADJECTIVES
+                and thing in THINGS
+                and tuple(ending) in ENDINGS
+            )
+            if grammatical:
+                right_names = n != f and (n, f) == (n2, f2)
+                return Verdict(True, right_names, tuple(ending) in KIND_ENDINGS)
+    return Verdict(grammatical=False, right_names=False, kind=None)
+
+
+def survey(samples: Iterable[str | npt.ArrayLike]) -> dict[str, float]:
+    """Judge many samples and return the share of each virtue among all of them.
+
+    Args:
+        samples: Texts or rows of token IDs; an array of shape (n, L) will do.
+
+    Returns:
+        Shares in [0, 1] under "grammatical", "right_names" and "kind".
+
+    Raises:
+        ValueError: If there are no samples.
+
+    Example:
+        >>> survey(sentences(10, seed=0))["right_names"]
+        1.0
+    """
+    verdicts = [judge(sample) for sample in samples]
+    if not verdicts:
+        raise ValueError("samples is empty; pass at least one sample to judge")
+    return {
+        "grammatical": sum(v.grammatical for v in verdicts) / len(verdicts),
+        "right_names": sum(v.right_names for v in verdicts) / len(verdicts),
+        "kind": sum(v.kind is True for v in verdicts) / len(verdicts),
+    }
+
+
+def _continuations(story: Sequence[int]) -> list[int]:
+    """IDs that may follow the start of a story; all of them equally likely."""
+    match len(story):
+        case 0:
+            return [int(i) for i in _NAME_IDS]
+        case 2:
+            return [int(i) for i in _NAME_IDS if i != story[0]]
+        case 5:
+            return [int(i) for i in _ADJECTIVE_IDS]
+        case 6:
+            return [int(i) for i in _THING_IDS]
+        case 8:
+            return [story[0]]
+        case 9:
+            return [int(i) for i in _ENDING_IDS[:, 0]]
+        case 10 | 11 as position:
+            (ending,) = (e for e in _ENDING_IDS if e[0] == story[9])
+            return [int(ending[position - 9])]
+        case 12:
+            return [story[2]]
+        case position:
+            return [int(_TEMPLATE[position])]
+
+
+def _checked_seq_len(layout: Layout, seq_len: int | None) -> int:
+    if layout == "sentence":
+        if seq_len not in (None, SENTENCE_LENGTH - 1):
+            raise ValueError(
+                f'seq_len={seq_len} does not suit layout="sentence", whose rows have '
+                f'{SENTENCE_LENGTH - 1} tokens; leave it out or use layout="stream"'
+            )
+        return SENTENCE_LENGTH - 1
+    if layout == "stream":
+        if seq_len is None or seq_len < 1:
+            raise ValueError(
+                f'layout="stream" needs seq_len, at least 1, got {seq_len}; '
+                f"a multiple of {SENTENCE_LENGTH} holds whole stories"
+            )
+        return seq_len
+    raise ValueError(f'layout must be "sentence" or "stream", got {layout!r}')
+
+
+def _words(ids: npt.ArrayLike) -> list[str]:
+    array = np.asarray(ids)
+    if array.ndim != 1:
+        raise ValueError(
+            f"a sample must be 1-D, got shape {array.shape}; use survey for many"
+        )
+    return [_word(int(i)) for i in array]
+
+
+def _word(token: int) -> str:
+    return WORDS[token] if 0 <= token < len(WORDS) else f"<{token}>"

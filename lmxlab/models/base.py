@@ -1,0 +1,188 @@
+"""A causal language model: embedding, a stack of blocks, a norm, a head.
+
+Left out on purpose: mixtures of experts, sliding windows, attention sinks. What is here
+is the GPT-2 and the Llama family, at sizes that train on a laptop.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, overload
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_map_with_path
+
+from lmxlab.core.attention import KVCache, causal_mask
+from lmxlab.core.block import Block, make_norm
+from lmxlab.core.config import ModelConfig
+
+Caches = Sequence[KVCache | None]
+
+
+class LanguageModel(nn.Module):
+    """A decoder-only transformer that predicts the next token.
+
+    Weights start as normal numbers of standard deviation 0.02 for the embeddings,
+    1/sqrt(fan-in) for the linear maps, and that over sqrt(2 n_layers) for the two maps
+    that write to the residual stream, so that its variance does not grow with depth
+    (GPT-2, Radford et al. 2019). Biases start at 0.
+
+    Args:
+        config: Sizes and parts of the model.
+
+    Example:
+        >>> model = LanguageModel(ModelConfig(vocab_size=47))
+        >>> logits, caches = model(mx.array([[1, 2, 3]]))
+        >>> logits.shape
+        (1, 3, 47)
+        >>> logits, caches = model(mx.array([[4]]), cache=caches)
+        >>> caches[0][0].shape
+        (1, 4, 4, 16)
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        block = config.block
+        self.embed = nn.Embedding(config.vocab_size, block.d_model)
+        if block.position == "learned":
+            self.position_embed = nn.Embedding(block.max_seq_len, block.d_model)
+        self.dropout = nn.Dropout(block.dropout)
+        self.blocks = [Block(block) for _ in range(config.n_layers)]
+        self.final_norm = make_norm(block)
+        if not config.tie_embeddings:
+            self.head = nn.Linear(block.d_model, config.vocab_size, bias=False)
+        self._initialize()
+
+    @overload
+    def __call__(
+        self,
+        tokens: mx.array,
+        cache: Caches | None = None,
+        return_hidden: Literal[False] = False,
+    ) -> tuple[mx.array, list[KVCache]]: ...
+
+    @overload
+    def __call__(
+        self, tokens: mx.array, cache: Caches | None = None, *, return_hidden: Literal[True]
+    ) -> tuple[mx.array, list[KVCache], mx.array]: ...
+
+    def __call__(
+        self,
+        tokens: mx.array,
+        cache: Caches | None = None,
+        return_hidden: bool = False,
+    ) -> tuple[mx.array, list[KVCache]] | tuple[mx.array, list[KVCache], mx.array]:
+        """Predict the token after each token.
+
+        Args:
+            tokens: Token IDs, integers (B, T).
+            cache: What an earlier call returned, one (keys, values) per layer; the
+                tokens then continue that text.
+            return_hidden: Whether to return the hidden states as well.
+
+        Returns:
+            Logits (B, T, V) and the caches, a list with (keys, values) per layer; they
+            are lazy, and cost nothing if unused. With ``return_hidden`` also the hidden
+            states (B, T, d_model) *after* the final norm, those that the head maps to
+            logits: ``model.to_logits(hidden)`` equals the logits.
+
+        Raises:
+            TypeError: If the tokens are not integers.
+            ValueError: If the tokens are not of shape (B, T), if the cache has another
+                number of layers, or if the text is longer than ``max_seq_len`` in a
+                model whose positions end there.
+        """
+        caches = [None] * len(self.blocks) if cache is None else cache
+        self._check(tokens, caches)
+        length = tokens.shape[1]
+        offset = 0 if caches[0] is None else caches[0][0].shape[2]
+
+        x = self.dropout(self._embed(tokens, offset))
+        mask = causal_mask(length, offset, x.dtype)
+        new_caches = []
+        for block, layer_cache in zip(self.blocks, caches, strict=True):
+            x, layer_cache = block(x, mask, layer_cache)
+            new_caches.append(layer_cache)
+        hidden = self.final_norm(x)
+        logits = self.to_logits(hidden)
+        return (logits, new_caches, hidden) if return_hidden else (logits, new_caches)
+
+    def to_logits(self, hidden: mx.array) -> mx.array:
+        """Map hidden states (..., d_model) to logits (..., V) with the model's head."""
+        if self.config.tie_embeddings:
+            return self.embed.as_linear(hidden)
+        return self.head(hidden)
+
+    def count_parameters(self) -> int:
+        """Return the number of parameters, tied ones once, frozen ones included."""
+        return sum(p.size for _, p in tree_flatten(self.parameters()))
+
+    def _embed(self, tokens: mx.array, offset: int) -> mx.array:
+        x = self.embed(tokens)
+        end = offset + tokens.shape[1]
+        if self.config.block.position == "learned":
+            x = x + self.position_embed.weight[offset:end]
+        elif self.config.block.position == "sinusoidal":
+            x = x + sinusoidal_positions(offset, end, x.shape[-1]).astype(x.dtype)
+        return x
+
+    def _check(self, tokens: mx.array, caches: Caches) -> None:
+        if not mx.issubdtype(tokens.dtype, mx.integer):
+            raise TypeError(f"tokens must be integers, got {tokens.dtype}")
+        if tokens.ndim != 2 or tokens.shape[1] == 0:
+            raise ValueError(
+                "tokens must have shape (batch, length) with a length of at least 1, "
+                f"got {tokens.shape}"
+            )
+        if len(caches) != len(self.blocks):
+            raise ValueError(
+                f"cache must have one entry for each of the {len(self.blocks)} layers, "
+                f"got {len(caches)}"
+            )
+        block = self.config.block
+        past = 0 if caches[0] is None else caches[0][0].shape[2]
+        total = past + tokens.shape[1]
+        if block.position in ("learned", "sinusoidal") and total > block.max_seq_len:
+            raise ValueError(
+                f"{total} tokens ({past} in the cache) are more than "
+                f"max_seq_len={block.max_seq_len}, where the {block.position} "
+                "positions end"
+            )
+
+    def _initialize(self) -> None:
+        depth_scale = 1 / math.sqrt(2 * self.config.n_layers)
+
+        def init(path: str, value: mx.array) -> mx.array:
+            if value.ndim < 2:
+                return mx.zeros_like(value) if path.endswith("bias") else value
+            if "embed" in path:
+                return 0.02 * mx.random.normal(value.shape)
+            std = 1 / math.sqrt(value.shape[1])
+            if "o_proj" in path or "down_proj" in path:
+                std *= depth_scale
+            return std * mx.random.normal(value.shape)
+
+        self.update(tree_map_with_path(init, self.parameters()))
+
+
+def sinusoidal_positions(start: int, end: int, dims: int) -> mx.array:
+    """Fixed positions of Vaswani et al. 2017 (arXiv:1706.03762), sines then cosines.
+
+    Args:
+        start: First position.
+        end: Position after the last.
+        dims: Width, an even number.
+
+    Returns:
+        Array (end - start, dims): sin(p w_i) for the first half of i, cos(p w_i) for
+        the second, with wavelengths from 2 pi to 10,000 * 2 pi.
+
+    Example:
+        >>> sinusoidal_positions(0, 1, 4)
+        array([[0, 0, 1, 1]], dtype=float32)
+    """
+    half = dims // 2
+    frequencies = mx.exp(mx.arange(half) * (-math.log(10000.0) / half))
+    angles = mx.arange(start, end)[:, None] * frequencies
+    return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)

@@ -1,0 +1,206 @@
+"""Batches on their way into the trainer: grouped, checked and converted.
+
+Checks happen here, on the host, because a compiled step cannot make them: MLX gathers
+outside an embedding table without a word, and training goes on with garbage.
+"""
+
+from collections.abc import Iterable, Iterator
+import itertools
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from lmxlab.training.config import TrainConfig
+
+Batch = tuple[mx.array, ...]
+MAX_EVAL_BATCHES = 10_000
+
+
+def batches(data: Any, config: TrainConfig) -> Iterator[Any]:
+    """Iterate over training data of either kind.
+
+    Args:
+        data: A dataset, that is anything with ``batches(batch_size, seed)``, or an
+            iterable of batches. A batch is a tuple of arrays, or one array.
+        config: Gives a dataset its ``batch_size`` and ``seed``. The batches of an
+            iterable are taken as they come.
+
+    Returns:
+        An iterator of batches.
+
+    Raises:
+        TypeError: If ``data`` is neither.
+
+    Example:
+        >>> next(batches([(1, 2)], TrainConfig()))
+        (1, 2)
+    """
+    if hasattr(data, "batches"):
+        return iter(data.batches(config.batch_size, config.seed))
+    if isinstance(data, (np.ndarray, mx.array, str, dict)) or not hasattr(
+        data, "__iter__"
+    ):
+        raise TypeError(
+            "train_data must be a dataset with batches(batch_size, seed) or an iterable "
+            f"of batches, got {type(data).__name__}; wrap an array of tokens in "
+            "lmxlab.data.TokenDataset"
+        )
+    return iter(data)
+
+
+def windows(source: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Group batches for gradient accumulation; the last group may be short.
+
+    Args:
+        source: Batches.
+        size: Batches in a group.
+
+    Yields:
+        Lists of 1 to ``size`` batches.
+
+    Example:
+        >>> list(windows(iter("abcde"), 2))
+        [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    while window := list(itertools.islice(source, size)):
+        yield window
+
+
+def reusable(data: Any, config: TrainConfig) -> list[Any]:
+    """Keep evaluation data, so that every evaluation sees the same batches.
+
+    Args:
+        data: A dataset with ``eval_batches(batch_size)``, or a finite iterable.
+        config: Gives a dataset its ``batch_size``.
+
+    Returns:
+        All batches.
+
+    Raises:
+        ValueError: If there is no batch, or no end to them.
+
+    Example:
+        >>> reusable(iter([1, 2]), TrainConfig())
+        [1, 2]
+    """
+    if hasattr(data, "eval_batches"):
+        data = data.eval_batches(config.batch_size)
+    kept = list(itertools.islice(iter(data), MAX_EVAL_BATCHES + 1))
+    if not kept:
+        raise ValueError("eval_data gave no batch; pass at least one, or None")
+    if len(kept) > MAX_EVAL_BATCHES:
+        raise ValueError(
+            f"eval_data gave more than {MAX_EVAL_BATCHES} batches; evaluation needs an "
+            "end: pass a list, or itertools.islice(data, n)"
+        )
+    return kept
+
+
+def checked(batch: Any, vocab_size: int | None) -> Batch:
+    """Convert one batch to MLX arrays and check its token ids.
+
+    Args:
+        batch: A tuple or list of arrays, or one array. An integer array with two axes
+            is taken for token ids.
+        vocab_size: Ids must be in [0, vocab_size); None checks nothing.
+
+    Returns:
+        The arrays; integers as int32 and floats as float32 when they came from NumPy.
+
+    Raises:
+        TypeError: If an element is not an array or a number.
+        ValueError: If an array is empty or an id is outside the vocabulary.
+
+    Example:
+        >>> checked(np.array([[0, 7]]), vocab_size=5)
+        Traceback (most recent call last):
+            ...
+        ValueError: batch[0] has token id 7, outside the model's vocabulary of 5 \
+(0 to 4); use the tokenizer that the model was made for
+    """
+    parts = batch if isinstance(batch, (tuple, list)) else (batch,)
+    arrays = []
+    for index, part in enumerate(parts):
+        if not isinstance(part, (np.ndarray, np.generic, mx.array, int, float)):
+            raise TypeError(
+                f"batch[{index}] must be an array or a number, got "
+                f"{type(part).__name__}; a batch is a tuple of arrays"
+            )
+        array = part if isinstance(part, (mx.array, np.ndarray)) else np.asarray(part)
+        if array.size == 0:
+            raise ValueError(f"batch[{index}] is empty (shape {tuple(array.shape)})")
+        if vocab_size is not None and array.ndim == 2 and _is_integer(array):
+            _check_ids(array, index, vocab_size)
+        arrays.append(_converted(array))
+    return tuple(arrays)
+
+
+def _is_integer(array: Any) -> bool:
+    if isinstance(array, mx.array):
+        return bool(mx.issubdtype(array.dtype, mx.integer))
+    return bool(np.issubdtype(array.dtype, np.integer))
+
+
+def _check_ids(array: Any, index: int, vocab_size: int) -> None:
+    if isinstance(array, mx.array):
+        # On the CPU's own stream: a GPU that is busy with the last step is not waited for.
+        low = int(mx.min(array, stream=mx.cpu).item())
+        high = int(mx.max(array, stream=mx.cpu).item())
+    else:
+        low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"batch[{index}] has token id {low if low < 0 else high}, outside the "
+            f"model's vocabulary of {vocab_size} (0 to {vocab_size - 1}); "
+            + (
+                "mask targets out with a mask, not with negative ids"
+                if low < 0
+                else "use the tokenizer that the model was made for"
+            )
+        )
+
+
+def _converted(array: Any) -> mx.array:
+    if isinstance(array, mx.array):
+        return array
+    if np.issubdtype(array.dtype, np.floating):
+        return mx.array(array.astype(np.float32, copy=False))
+    if np.issubdtype(array.dtype, np.integer):
+        return mx.array(array.astype(np.int32, copy=False))
+    return mx.array(array)
+
+
+def split_loss(result: Any, reserved: Iterable[str]) -> tuple[mx.array, dict[str, Any]]:
+    """Take apart what a loss function returned.
+
+    Args:
+        result: ``loss`` or ``(loss, metrics)``.
+        reserved: Metric names that the trainer reports itself.
+
+    Returns:
+        The loss, shape (), and its metrics, arrays of shape ().
+
+    Raises:
+        TypeError: If the loss or a metric is not an array of shape ().
+        ValueError: If a metric has a reserved name.
+
+    Example:
+        >>> split_loss(mx.array(2.0), ())
+        (array(2, dtype=float32), {})
+    """
+    loss, metrics = result if isinstance(result, tuple) else (result, {})
+    for name, value in {"loss": loss, **metrics}.items():
+        if not isinstance(value, (mx.array, int, float)) or (
+            isinstance(value, mx.array) and value.ndim
+        ):
+            about = getattr(value, "shape", type(value).__name__)
+            raise TypeError(
+                f"loss_fn must return scalars: {name} is {about}; take its mean"
+            )
+    clash = sorted(set(metrics) & set(reserved))
+    if clash:
+        raise ValueError(
+            f"loss_fn reports {clash[0]!r}, which the trainer reports itself; rename it"
+        )
+    return mx.array(loss), {name: mx.array(value) for name, value in metrics.items()}

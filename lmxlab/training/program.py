@@ -1,0 +1,145 @@
+"""Compiled functions over live state, kept under what their traces froze.
+
+``mx.compile`` replays a trace. It sees new values of the captured arrays, and nothing
+else: mode flags, frozen weights and Python numbers stay as they were when traced. So
+each function is kept under all of these, and is traced again when one has changed.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+from mlx.utils import tree_flatten
+
+from lmxlab.training.state import RandomStream, leaves, restore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Programs:
+    """Runs functions that change a model and its optimizer in place.
+
+    Args:
+        model: Captured whole.
+        optimizer: Captured whole; its state must be initialised.
+        extra: Another container of arrays to capture, such as live settings.
+        compiled: Whether to compile; otherwise each call runs the function itself.
+
+    Example:
+        >>> model, rule = nn.Linear(2, 1), optim.SGD(0.1)
+        >>> rule.init(model.trainable_parameters())
+        >>> run = Programs(model, rule, {}, compiled=True)
+        >>> ones = mx.ones((1, 2))
+        >>> _, first = run("call", lambda x: model(x), (ones,), RandomStream(0))
+        >>> _, again = run("call", lambda x: model(x), (ones,), RandomStream(0))
+        >>> first, again
+        (True, False)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: optim.Optimizer,
+        extra: Any,
+        *,
+        compiled: bool,
+    ) -> None:
+        """Nothing is traced yet."""
+        self.model = model
+        self.optimizer = optimizer
+        self.extra = extra
+        self.compiled = compiled
+        self._programs: dict[Any, Callable[..., Any]] = {}
+        self._seen: set[Any] = set()
+
+    def __call__(
+        self,
+        name: str,
+        body: Callable[..., Any],
+        args: tuple[Any, ...],
+        stream: RandomStream,
+        buffers: Any = None,
+    ) -> tuple[Any, bool]:
+        """Run a function, or the trace of it that fits the present modes and shapes.
+
+        An exception while tracing leaves tracers in place of the weights, and one in
+        an eager step half of an update: either is undone.
+
+        Args:
+            name: The function's name in errors, and its key.
+            body: Takes arrays; reads and writes the captured containers.
+            args: Trees of arrays.
+            stream: Where randomness is drawn from.
+            buffers: One more container to capture for this function.
+
+        Returns:
+            What the function returned, and whether it was traced in this call.
+
+        Raises:
+            Exception: What ``body`` raises, with a note that names the shapes.
+        """
+        key = (name, *self._frozen())
+        signature = (key, *((a.shape, a.dtype) for _, a in tree_flatten(args)))
+        first = signature not in self._seen
+        if self.compiled and not first:
+            with stream:
+                return self._programs[key](*args), False
+        if key not in self._programs:
+            state = [self.model.state, self.optimizer.state, mx.random.state]
+            state += [self.extra, buffers or {}]
+            self._programs[key] = (
+                mx.compile(body, inputs=state, outputs=state) if self.compiled else body
+            )
+        saved = leaves([self.model, self.optimizer.state, self.extra, buffers or {}])
+        try:
+            with stream:
+                result = self._programs[key](*args)
+        except BaseException as error:
+            restore(saved)
+            shapes = ", ".join(str(a.shape) for _, a in tree_flatten(args))
+            error.add_note(f"In the program {name!r} with arrays of shape {shapes}.")
+            raise
+        self._seen.add(signature)
+        return result, first
+
+    def _frozen(self) -> tuple[Any, ...]:
+        modules = self.model.modules()
+        rules = getattr(self.optimizer, "optimizers", [self.optimizer])
+        return (
+            tuple(module.training for module in modules),
+            tuple(frozenset(m._no_grad) for m in modules if m._no_grad),
+            tuple(id(rule.state) for rule in rules),  # rebound by a naive load
+            tuple(
+                value
+                for rule in rules
+                for value in vars(rule).values()
+                if isinstance(value, (bool, int, float))
+            ),
+        )
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> "Iterator[None]":
+    """Put a model into evaluation mode, and each module back as it was afterwards.
+
+    Args:
+        model: Any module.
+
+    Example:
+        >>> model = nn.Dropout(0.5)
+        >>> with evaluation_mode(model): print(model.training)
+        False
+        >>> model.training
+        True
+    """
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module._training = training

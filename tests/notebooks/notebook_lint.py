@@ -1,0 +1,290 @@
+"""The shape that every notebook shares, as rules that name the cell and the remedy.
+
+Each rule takes the notebook as plain JSON and its path, and yields complaints in words.
+``lint(path)`` applies them all. What the rules are for stands in CONTRIBUTING.md.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+import json
+from pathlib import Path
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from nbformat.validator import iter_validate
+
+Notebook = dict[str, Any]
+Rule = Callable[[Notebook, Path], Iterator[str]]
+
+MAX_LINES, MAX_COLUMNS = 40, 88
+CELLS = (25, 45)
+WORDS = (600, 1200)
+IDEA_WORDS = 150
+EXERCISES = (3, 4)
+SUMMARY_BULLETS = 5
+
+SECTIONS = [
+    "What you will learn",
+    "The idea",
+    "The equation",
+    "Toy numbers",
+    "The function",
+    "Predict",
+    "Run it",
+    "What you should have seen",
+    "Break it",
+    "Exercises",
+    "Summary",
+    "Further reading",
+]
+# The first notebook shows the tools, and may do without a formula.
+OPTIONAL = {"00_start_here": {"The equation", "The function"}}
+
+EXERCISE = re.compile(
+    r"Exercise (\d+): \S.* \(difficulty: (?:easy|medium|hard), \d+ minutes\)"
+)
+CHECK = re.compile(r"\b(?:check_\w+|grade)\(")
+FENCE = re.compile(r"^(```|~~~).*?^\1\s*?$", flags=re.M | re.S)
+DETAILS = re.compile(r"<details>(.*?)</details>", flags=re.S)
+IMAGE = re.compile(r"!\[([^\]]*)\]\(\s*<?([^)\s>]*)")
+LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))+\]\(\s*<?([^)\s>]*)")
+HTML_TAG = re.compile(r"<(\w+)\b[^>]*>", flags=re.S)
+ATTRIBUTE = r"\b{}\s*=\s*[\"']([^\"']*)[\"']"
+
+
+def text(cell: dict[str, Any]) -> str:
+    source = cell["source"]
+    return source if isinstance(source, str) else "".join(source)
+
+
+def is_code(cell: dict[str, Any]) -> bool:
+    return cell["cell_type"] == "code"
+
+
+def prose(cell: dict[str, Any]) -> str:
+    """A Markdown cell without its fenced code; nothing for a code cell."""
+    return FENCE.sub("", text(cell)) if cell["cell_type"] == "markdown" else ""
+
+
+def words(cells: list[dict[str, Any]]) -> int:
+    """Words a learner reads: no code, formulas, addresses, or folded answers."""
+    whole = DETAILS.sub("", "\n\n".join(map(prose, cells)))
+    whole = re.sub(r"\$\$.*?\$\$", " ", whole, flags=re.S)
+    whole = re.sub(r"<svg.*?</svg>|<!--.*?-->|<[^>]+>", " ", whole, flags=re.S)
+    whole = re.sub(r"\]\([^)]*\)", " ", whole)
+    return sum(bool(re.search(r"\w", word)) for word in whole.split())
+
+
+def headings(nb: Notebook, level: int) -> list[tuple[int, str]]:
+    """(cell number, title) of each heading of one level."""
+    found = re.compile(rf"^{'#' * level} +(.+?)\s*$", flags=re.M)
+    return [
+        (number, title)
+        for number, cell in enumerate(nb["cells"])
+        for title in found.findall(prose(cell))
+    ]
+
+
+def section(nb: Notebook, title: str) -> list[dict[str, Any]]:
+    """The cells from a level-2 heading to the next one; none if it is missing."""
+    starts = [*headings(nb, 2), (len(nb["cells"]), "")]
+    for (start, name), (end, _) in pairwise(starts):
+        if name == title:
+            return nb["cells"][start:end]
+    return []
+
+
+def valid_format(nb: Notebook, path: Path) -> Iterator[str]:
+    if (nb.get("nbformat"), nb.get("nbformat_minor")) != (4, 5):
+        yield "the format is not 4.5, the first with cell ids: save it in JupyterLab"
+    for error in iter_validate(nb):
+        yield f"not a valid notebook: {error}"
+    ids = [cell.get("id") for cell in nb["cells"]]
+    for twice in sorted({str(name) for name in ids if name and ids.count(name) > 1}):
+        yield f"two cells share the id {twice!r}"
+
+
+def stripped(nb: Notebook, path: Path) -> Iterator[str]:
+    for number, cell in enumerate(nb["cells"]):
+        if cell.get("outputs"):
+            yield f"cell {number} has outputs: run nbstripout --keep-id {path.name}"
+        if cell.get("execution_count") is not None:
+            yield f"cell {number} has an execution count: run nbstripout --keep-id"
+    if "widgets" in nb["metadata"]:
+        yield "widget state is saved in the metadata: run nbstripout --keep-id"
+
+
+def kernel(nb: Notebook, path: Path) -> Iterator[str]:
+    spec = nb["metadata"].get("kernelspec", {})
+    if (name := spec.get("name")) != "python3":
+        yield f"the kernel is {name!r}, which others do not have: choose python3"
+    if spec.get("language") != "python":
+        yield "the kernelspec's language is not 'python': ruff would pass it over"
+
+
+def code_size(nb: Notebook, path: Path) -> Iterator[str]:
+    for number, cell in enumerate(nb["cells"]):
+        if not is_code(cell):
+            continue
+        lines = text(cell).splitlines()
+        if len(lines) > MAX_LINES:
+            yield f"cell {number} has {len(lines)} lines, more than {MAX_LINES}"
+        if (width := max(map(len, lines), default=0)) > MAX_COLUMNS:
+            yield f"cell {number} is {width} columns wide, more than {MAX_COLUMNS}"
+
+
+def length(nb: Notebook, path: Path) -> Iterator[str]:
+    for count, unit, (low, high) in (
+        (len(nb["cells"]), "cells", CELLS),
+        (words(nb["cells"]), "words of text", WORDS),
+    ):
+        if not low <= count <= high:
+            yield f"{count} {unit}, and a notebook has {low} to {high}"
+
+
+def runtime_first(nb: Notebook, path: Path) -> Iterator[str]:
+    for number, cell in enumerate(nb["cells"]):
+        pattern = r"^\s*(?:import|from) (lmxlab|mlx)\b"
+        first = re.search(pattern, text(cell), flags=re.M) if is_code(cell) else None
+        if first:
+            if first[1] == "mlx":
+                yield f"cell {number} imports mlx before lmxlab, which makes it fast"
+            return
+
+
+def skeleton(nb: Notebook, path: Path) -> Iterator[str]:
+    titles = [title for _, title in headings(nb, 2)]
+    optional = OPTIONAL.get(path.stem, set())
+    expected = [name for name in SECTIONS if name in titles or name not in optional]
+    if titles != expected:
+        yield f"the sections are {titles}, and should be {expected}"
+    if [number for number, _ in headings(nb, 1)] != [0]:
+        yield "one level-1 heading, the title, belongs in the first cell"
+
+
+def sections_deliver(nb: Notebook, path: Path) -> Iterator[str]:
+    learn = " ".join(map(prose, section(nb, "What you will learn")))
+    if not (re.search(r"\d minutes", learn) and re.search(r"\d [MG]B\b", learn)):
+        yield "'What you will learn' gives no time ('20 minutes') and memory ('300 MB')"
+    idea = section(nb, "The idea")
+    if (count := words(idea)) > IDEA_WORDS:
+        yield f"'The idea' takes {count} words, more than {IDEA_WORDS}"
+    picture = re.compile(r"!\[|<img\b|<svg\b")
+    if idea and not any(is_code(cell) or picture.search(prose(cell)) for cell in idea):
+        yield "'The idea' has no picture"
+    for title, needed in (("The function", "assert "), ("Predict", "Predict(")):
+        cells = section(nb, title)
+        if cells and not any(is_code(cell) and needed in text(cell) for cell in cells):
+            yield f"{title!r} has no cell with {needed.strip()!r}"
+    bullets = re.findall(
+        r"^[-*] ", "\n".join(map(prose, section(nb, "Summary"))), flags=re.M
+    )
+    if len(bullets) != SUMMARY_BULLETS:
+        yield f"the summary has {len(bullets)} bullets, not {SUMMARY_BULLETS}"
+
+
+def exercises(nb: Notebook, path: Path) -> Iterator[str]:
+    part = {"cells": section(nb, "Exercises")}
+    starts = headings(part, 3)
+    if not EXERCISES[0] <= len(starts) <= EXERCISES[1]:
+        yield f"{len(starts)} exercises, and a notebook has 3 or 4"
+    ends = [number for number, _ in starts[1:]] + [len(part["cells"])]
+    for position, ((start, title), end) in enumerate(
+        zip(starts, ends, strict=True), start=1
+    ):
+        match = EXERCISE.fullmatch(title)
+        if not match or int(match[1]) != position:
+            yield (
+                f"the heading {title!r} is not 'Exercise {position}: title "
+                "(difficulty: easy|medium|hard, N minutes)'"
+            )
+        cells = part["cells"][start:end]
+        if start == end:
+            yield f"exercise {position} shares its heading's cell with the next"
+        code = [text(cell) for cell in cells if is_code(cell)]
+        if not code or CHECK.search(code[0]):
+            yield f"exercise {position} has no code cell to fill in before its check"
+        if not any(CHECK.search(source) for source in code[1:]):
+            yield f"exercise {position} has no cell that calls check_...() or grade()"
+        # Answers may hold fenced code, so the text is taken whole.
+        folded = DETAILS.findall("\n".join(text(c) for c in cells if not is_code(c)))
+        for name in ("Hint", "Solution"):
+            summary = re.compile(rf"\s*<summary>{name}</summary>")
+            if not any(summary.match(item) for item in folded):
+                yield (
+                    f"exercise {position} has no folded "
+                    f"<details><summary>{name}</summary> ... </details>"
+                )
+
+
+def targets(cell: dict[str, Any]) -> Iterator[str]:
+    """Where a Markdown cell's links and images point."""
+    body = re.sub(r"(`+).+?\1", "", prose(cell))
+    yield from LINK.findall(body)
+    yield from (target for _, target in IMAGE.findall(body))
+    for tag in HTML_TAG.finditer(body):
+        yield from re.findall(ATTRIBUTE.format("(?:href|src)"), tag[0])
+
+
+def links(nb: Notebook, path: Path) -> Iterator[str]:
+    anchors = {
+        title.replace(" ", "-")
+        for level in range(1, 5)
+        for _, title in headings(nb, level)
+    }
+    for number, cell in enumerate(nb["cells"]):
+        for target in targets(cell):
+            file, _, anchor = unquote(target).partition("#")
+            if re.match(r"(?:https?|mailto|data):", target):
+                continue
+            if file.startswith("attachment:"):
+                known = file.removeprefix("attachment:") in cell.get("attachments", {})
+            elif file:
+                known = (path.parent / file).exists()
+            else:
+                known = anchor in anchors
+            if not known:
+                yield f"cell {number} links to {target!r}, which is not there"
+
+
+def images(nb: Notebook, path: Path) -> Iterator[str]:
+    for number, cell in enumerate(nb["cells"]):
+        found = [(alt, target) for alt, target in IMAGE.findall(prose(cell))]
+        for tag in HTML_TAG.finditer(prose(cell)):
+            if tag[1] == "svg" and not re.search(
+                ATTRIBUTE.format("aria-label"), tag[0]
+            ):
+                yield f"cell {number} has an <svg> without an aria-label"
+            if tag[1] == "img":
+                attribute = [
+                    (re.findall(ATTRIBUTE.format(name), tag[0]) or [""])[0]
+                    for name in ("alt", "src")
+                ]
+                found.append((attribute[0], attribute[1]))
+        for alt, target in found:
+            if not alt.strip():
+                yield f"cell {number} shows {target!r} without alt text"
+            if target.startswith("http"):
+                yield f"cell {number} loads {target!r} from the network: ship it here"
+
+
+RULES: list[Rule] = [
+    valid_format,
+    stripped,
+    kernel,
+    code_size,
+    length,
+    runtime_first,
+    skeleton,
+    sections_deliver,
+    exercises,
+    links,
+    images,
+]
+
+
+def lint(path: Path) -> list[str]:
+    """All that is wrong with one notebook, in words; an empty list if nothing is."""
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    return [complaint for rule in RULES for complaint in rule(nb, path)]
