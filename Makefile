@@ -99,7 +99,8 @@ else \
 fi; \
 "$${pip[@]}" --editable '.[$(call with_extras,$(1))]'; \
 for cuda in 12 13; do case ',$(EXTRAS),' in *,cuda$$cuda,*) \
-	"$${pip[@]}" $$reinstall --no-deps mlx-cuda-$$cuda;; esac; done
+	mlx=$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("mlx"))'); \
+	"$${pip[@]}" $$reinstall --no-deps "mlx-cuda-$$cuda==$$mlx";; esac; done
 @echo '$(EXTRAS)' > $(VENV)/.extras
 @touch $@
 endef

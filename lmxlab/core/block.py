@@ -8,11 +8,10 @@ without warm-up tricks and is what GPT-2 and Llama use (Xiong et al. 2020,
 arXiv:2002.04745).
 """
 
-import mlx.core as mx
-import mlx.nn as nn
-
 from lmxlab.core.attention import Attention, KVCache
 from lmxlab.core.config import BlockConfig
+import mlx.core as mx
+import mlx.nn as nn
 
 
 def make_norm(config: BlockConfig) -> nn.Module:

@@ -4,8 +4,8 @@ Every value is checked on construction, and each field carries its help text, ra
 choices, from which sliders, command line flags and the docs table are built.
 """
 
-import math
 from dataclasses import dataclass
+import math
 
 from lmxlab.core.fields import setting, validate
 
@@ -156,7 +156,9 @@ class ModelConfig:
         128
     """
 
-    block: BlockConfig = setting(BlockConfig(), "What each block is made of.")
+    block: BlockConfig = setting(  # noqa: RUF009 (a frozen default can be shared)
+        BlockConfig(), "What each block is made of."
+    )
     # log_softmax over a single logit crashes the process (MLX on CPU), hence 2.
     vocab_size: int = setting(
         256, "Number of different tokens.", bounds=(2, 16_777_216), scale="log"

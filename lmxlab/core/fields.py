@@ -9,12 +9,12 @@ Left out on purpose: conversion. A wrong value is an error that says what was ex
 it is never silently turned into something else.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import difflib
 import math
 import types
 import typing
-from collections.abc import Sequence
 from typing import Any, Literal
 
 Bounds = tuple[float, float]

@@ -4,17 +4,17 @@ Left out on purpose: mixtures of experts, sliding windows, attention sinks. What
 is the GPT-2 and the Llama family, at sizes that train on a laptop.
 """
 
-import math
 from collections.abc import Sequence
+import math
 from typing import Literal, overload
 
-import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_map_with_path
-
+from lmxlab import runtime
 from lmxlab.core.attention import KVCache, causal_mask
 from lmxlab.core.block import Block, make_norm
 from lmxlab.core.config import ModelConfig
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_map_with_path, tree_reduce
 
 Caches = Sequence[KVCache | None]
 
@@ -22,10 +22,12 @@ Caches = Sequence[KVCache | None]
 class LanguageModel(nn.Module):
     """A decoder-only transformer that predicts the next token.
 
-    Weights start as normal numbers of standard deviation 0.02 for the embeddings,
-    1/sqrt(fan-in) for the linear maps, and that over sqrt(2 n_layers) for the two maps
-    that write to the residual stream, so that its variance does not grow with depth
-    (GPT-2, Radford et al. 2019). Biases start at 0.
+    Weights start as normal numbers of standard deviation 1/sqrt(fan-in), which lets a
+    narrow model learn from the first step; GPT-2's fixed 0.02 suits a width of 768 and
+    more. Two things start smaller: embeddings and head, by 1/2, so that the first loss
+    is close to that of guessing, ln V; and the maps that write to the residual stream,
+    by 1/4 and by sqrt(2 n_layers) as in GPT-2 (Radford et al. 2019), so that the stream
+    is the token itself first. Biases start at 0.
 
     Args:
         config: Sizes and parts of the model.
@@ -64,7 +66,11 @@ class LanguageModel(nn.Module):
 
     @overload
     def __call__(
-        self, tokens: mx.array, cache: Caches | None = None, *, return_hidden: Literal[True]
+        self,
+        tokens: mx.array,
+        cache: Caches | None = None,
+        *,
+        return_hidden: Literal[True],
     ) -> tuple[mx.array, list[KVCache], mx.array]: ...
 
     def __call__(
@@ -99,7 +105,8 @@ class LanguageModel(nn.Module):
         offset = 0 if caches[0] is None else caches[0][0].shape[2]
 
         x = self.dropout(self._embed(tokens, offset))
-        mask = causal_mask(length, offset, x.dtype)
+        # Built once for all layers. A fused kernel needs none: it masks by itself.
+        mask = None if runtime.has_fused_attention() else causal_mask(length, offset)
         new_caches = []
         for block, layer_cache in zip(self.blocks, caches, strict=True):
             x, layer_cache = block(x, mask, layer_cache)
@@ -110,16 +117,17 @@ class LanguageModel(nn.Module):
 
     def to_logits(self, hidden: mx.array) -> mx.array:
         """Map hidden states (..., d_model) to logits (..., V) with the model's head."""
-        if self.config.tie_embeddings:
-            return self.embed.as_linear(hidden)
-        return self.head(hidden)
+        head = self.embed.as_linear if self.config.tie_embeddings else self.head
+        logits: mx.array = head(hidden)
+        return logits
 
     def count_parameters(self) -> int:
         """Return the number of parameters, tied ones once, frozen ones included."""
-        return sum(p.size for _, p in tree_flatten(self.parameters()))
+        count: int = tree_reduce(lambda n, p: n + p.size, self.parameters(), 0)
+        return count
 
     def _embed(self, tokens: mx.array, offset: int) -> mx.array:
-        x = self.embed(tokens)
+        x: mx.array = self.embed(tokens)
         end = offset + tokens.shape[1]
         if self.config.block.position == "learned":
             x = x + self.position_embed.weight[offset:end]
@@ -130,9 +138,9 @@ class LanguageModel(nn.Module):
     def _check(self, tokens: mx.array, caches: Caches) -> None:
         if not mx.issubdtype(tokens.dtype, mx.integer):
             raise TypeError(f"tokens must be integers, got {tokens.dtype}")
-        if tokens.ndim != 2 or tokens.shape[1] == 0:
+        if tokens.ndim != 2 or 0 in tokens.shape:
             raise ValueError(
-                "tokens must have shape (batch, length) with a length of at least 1, "
+                "tokens must have shape (batch, length), neither of them 0, "
                 f"got {tokens.shape}"
             )
         if len(caches) != len(self.blocks):
@@ -151,16 +159,17 @@ class LanguageModel(nn.Module):
             )
 
     def _initialize(self) -> None:
-        depth_scale = 1 / math.sqrt(2 * self.config.n_layers)
+        def gain(path: str) -> float:
+            if "embed" in path or path.startswith("head"):
+                return 0.5
+            if "o_proj" in path or "down_proj" in path:
+                return 0.25 / math.sqrt(2 * self.config.n_layers)
+            return 1.0
 
         def init(path: str, value: mx.array) -> mx.array:
             if value.ndim < 2:
                 return mx.zeros_like(value) if path.endswith("bias") else value
-            if "embed" in path:
-                return 0.02 * mx.random.normal(value.shape)
-            std = 1 / math.sqrt(value.shape[1])
-            if "o_proj" in path or "down_proj" in path:
-                std *= depth_scale
+            std = gain(path) / math.sqrt(value.shape[-1])
             return std * mx.random.normal(value.shape)
 
         self.update(tree_map_with_path(init, self.parameters()))

@@ -34,15 +34,19 @@ class Callback(Protocol):
 
     def on_train_begin(self, config: TrainConfig) -> None:
         """Run before the first step."""
+        return
 
     def on_step_end(self, step: int, metrics: Record) -> None:
         """Run after each update, with its record."""
+        return
 
     def on_eval_end(self, step: int, metrics: Record) -> None:
         """Run after each evaluation, with the record that holds ``eval_loss``."""
+        return
 
     def on_train_end(self, history: list[Record]) -> None:
         """Run once at the end, also after an error, an interrupt or ``stop()``."""
+        return
 
 
 def notify(callbacks: Sequence[Any], event: str, *args: Any) -> None:
@@ -193,7 +197,9 @@ class ThroughputMonitor(Callback):
         """Check the arguments."""
         self.log_interval = _interval(log_interval)
         if tokens_per_step is not None and tokens_per_step < 1:
-            raise ValueError(f"tokens_per_step must be at least 1, got {tokens_per_step}")
+            raise ValueError(
+                f"tokens_per_step must be at least 1, got {tokens_per_step}"
+            )
         self.tokens_per_step = tokens_per_step
         self.tokens_per_second: float | None = None
         self.first_call_seconds = 0.0

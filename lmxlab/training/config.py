@@ -70,14 +70,14 @@ class TrainConfig:
         slider=(0.0, 5.0),
         live=True,
     )
-    eval_interval: int = setting(
-        100, "Updates between evaluations.", bounds=(1, 10**9)
-    )
+    eval_interval: int = setting(100, "Updates between evaluations.", bounds=(1, 10**9))
     log_interval: int = setting(
         10, "Updates between printed lines; 0 prints nothing.", bounds=(0, 10**9)
     )
     checkpoint_interval: int = setting(
-        500, "Updates between checkpoints, once a callback writes them.", bounds=(1, 10**9)
+        500,
+        "Updates between checkpoints, once a callback writes them.",
+        bounds=(1, 10**9),
     )
     optimizer: str = setting("adamw", "The update rule.", choices=OPTIMIZERS)
     lr_schedule: str = setting(
@@ -89,11 +89,13 @@ class TrainConfig:
     )
     # Beyond the fields that every run has: the recipe that trains small models.
     beta1: float = setting(
-        0.9, "Decay of the first moment (adamw, lion), or momentum (sgd, muon).",
+        0.9,
+        "Decay of the first moment (adamw, lion), or momentum (sgd, muon).",
         bounds=(0.0, 0.9999),
     )
     beta2: float = setting(
-        0.95, "Decay of the second moment (adamw) or of the momentum (lion).",
+        0.95,
+        "Decay of the second moment (adamw) or of the momentum (lion).",
         bounds=(0.0, 0.999999),
     )
     lr_floor: float = setting(

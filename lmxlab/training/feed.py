@@ -4,14 +4,13 @@ Checks happen here, on the host, because a compiled step cannot make them: MLX g
 outside an embedding table without a word, and training goes on with garbage.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 import itertools
-from typing import Any
-
-import mlx.core as mx
-import numpy as np
+from typing import Any, cast
 
 from lmxlab.training.config import TrainConfig
+import mlx.core as mx
+import numpy as np
 
 Batch = tuple[mx.array, ...]
 MAX_EVAL_BATCHES = 10_000
@@ -136,6 +135,19 @@ def checked(batch: Any, vocab_size: int | None) -> Batch:
     return tuple(arrays)
 
 
+def vocab_size(model: Any) -> int | None:
+    """Return the size of a model's vocabulary, or None if it has no config with one.
+
+    Args:
+        model: Any module.
+
+    Example:
+        >>> vocab_size(object()) is None
+        True
+    """
+    return getattr(getattr(model, "config", None), "vocab_size", None)
+
+
 def _is_integer(array: Any) -> bool:
     if isinstance(array, mx.array):
         return bool(mx.issubdtype(array.dtype, mx.integer))
@@ -144,9 +156,9 @@ def _is_integer(array: Any) -> bool:
 
 def _check_ids(array: Any, index: int, vocab_size: int) -> None:
     if isinstance(array, mx.array):
-        # On the CPU's own stream: a GPU that is busy with the last step is not waited for.
-        low = int(mx.min(array, stream=mx.cpu).item())
-        high = int(mx.max(array, stream=mx.cpu).item())
+        # On the CPU's stream, so that a GPU busy with the last step is not waited for.
+        ends = array.min(stream=mx.cpu), array.max(stream=mx.cpu)
+        low, high = (cast(int, end.item()) for end in ends)
     else:
         low, high = int(array.min()), int(array.max())
     if low < 0 or high >= vocab_size:
@@ -169,38 +181,3 @@ def _converted(array: Any) -> mx.array:
     if np.issubdtype(array.dtype, np.integer):
         return mx.array(array.astype(np.int32, copy=False))
     return mx.array(array)
-
-
-def split_loss(result: Any, reserved: Iterable[str]) -> tuple[mx.array, dict[str, Any]]:
-    """Take apart what a loss function returned.
-
-    Args:
-        result: ``loss`` or ``(loss, metrics)``.
-        reserved: Metric names that the trainer reports itself.
-
-    Returns:
-        The loss, shape (), and its metrics, arrays of shape ().
-
-    Raises:
-        TypeError: If the loss or a metric is not an array of shape ().
-        ValueError: If a metric has a reserved name.
-
-    Example:
-        >>> split_loss(mx.array(2.0), ())
-        (array(2, dtype=float32), {})
-    """
-    loss, metrics = result if isinstance(result, tuple) else (result, {})
-    for name, value in {"loss": loss, **metrics}.items():
-        if not isinstance(value, (mx.array, int, float)) or (
-            isinstance(value, mx.array) and value.ndim
-        ):
-            about = getattr(value, "shape", type(value).__name__)
-            raise TypeError(
-                f"loss_fn must return scalars: {name} is {about}; take its mean"
-            )
-    clash = sorted(set(metrics) & set(reserved))
-    if clash:
-        raise ValueError(
-            f"loss_fn reports {clash[0]!r}, which the trainer reports itself; rename it"
-        )
-    return mx.array(loss), {name: mx.array(value) for name, value in metrics.items()}

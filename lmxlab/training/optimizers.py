@@ -16,12 +16,11 @@ from collections.abc import Callable
 import math
 from typing import Any
 
+from lmxlab.core.fields import unknown_choice
+from lmxlab.training.config import OPTIMIZERS, SCHEDULES, TrainConfig
 import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_map_with_path
-
-from lmxlab.core.fields import unknown_choice
-from lmxlab.training.config import OPTIMIZERS, SCHEDULES, TrainConfig
 
 Schedule = Callable[[mx.array | int], mx.array]
 Live = dict[str, mx.array]
@@ -131,8 +130,10 @@ def create_optimizer(config: TrainConfig, live: Live | None = None) -> optim.Opt
             schedule, relative_step=False, scale_parameter=False
         ),
         "muon": lambda: optim.MultiOptimizer(
-            [_with_decay(_Muon(schedule, momentum=b1, weight_decay=0.0), live),
-             _with_decay(adam(), live)],
+            [
+                _with_decay(_Muon(schedule, momentum=b1, weight_decay=0.0), live),
+                _with_decay(adam(), live),
+            ],
             [_decays],
         ),
     }

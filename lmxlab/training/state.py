@@ -5,79 +5,55 @@ Whoever replaces arrays must therefore write into those containers, never rebind
 after ``optimizer.state = loaded`` a compiled step goes on training the old arrays.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-Leaves = list[tuple[Any, Any, mx.array]]
+Places = list[tuple[Any, Any]]
 
 
-def leaves(container: Any) -> Leaves:
-    """List the arrays of nested dictionaries and lists with the place of each.
+def places(container: Any) -> Places:
+    """Find the arrays of nested dictionaries and lists.
 
     Args:
         container: A dictionary (an ``nn.Module`` is one) or a list, nested at will.
 
     Returns:
-        Tuples (container, key, array), one for each array, in a stable order. No array
-        is copied or evaluated.
+        Pairs (container, key), one for each array, in a stable order.
 
     Example:
         >>> state = {"a": mx.array(1), "b": [mx.array(2)]}
-        >>> before = leaves(state)
-        >>> state["b"][0] = mx.array(7)
-        >>> restore(before)
+        >>> for inner, key in places(state):
+        ...     inner[key] = inner[key] + 1
         >>> state["b"][0].item()
-        2
+        3
     """
-    found: Leaves = []
+    found: Places = []
     items = container.items() if isinstance(container, dict) else enumerate(container)
     for key, value in items:
         if isinstance(value, mx.array):
-            found.append((container, key, value))
+            found.append((container, key))
         elif isinstance(value, (dict, list)):
-            found.extend(leaves(value))
+            found.extend(places(value))
     return found
 
 
-def restore(saved: Leaves) -> None:
-    """Write arrays back to the places that :func:`leaves` found them in.
+def arrays(tree: Any) -> list[mx.array]:
+    """List the arrays of any tree, tuples included.
 
     Args:
-        saved: What :func:`leaves` returned.
+        tree: Nested dictionaries, lists and tuples.
+
+    Returns:
+        Its arrays, in a stable order.
 
     Example:
-        >>> state = {"a": mx.array(1)}
-        >>> saved = leaves(state); state["a"] = mx.array(2); restore(saved)
-        >>> state["a"].item()
-        1
+        >>> len(arrays({"a": mx.array(1), "b": (mx.array(2), "text")}))
+        2
     """
-    for container, key, value in saved:
-        container[key] = value
-
-
-def keep_if(ok: mx.array, before: Leaves) -> None:
-    """Undo a change, inside the graph, unless ``ok``.
-
-    Every array that differs from ``before`` becomes ``where(ok, new, old)``; in a
-    compiled step this fuses into the kernel that makes the new value.
-
-    Args:
-        ok: Boolean of shape ().
-        before: What :func:`leaves` returned before the change.
-
-    Example:
-        >>> state = {"a": mx.array(1)}
-        >>> before = leaves(state)
-        >>> state["a"] = mx.array(2); keep_if(mx.array(False), before)
-        >>> state["a"].item()
-        1
-    """
-    for container, key, old in before:
-        new = container[key]
-        if new is not old:
-            container[key] = mx.where(ok, new, old)
+    leaves: list[Any] = [leaf for _, leaf in cast(Any, tree_flatten(tree))]
+    return [leaf for leaf in leaves if isinstance(leaf, mx.array)]
 
 
 def global_norm(gradients: Any) -> mx.array:
@@ -93,9 +69,7 @@ def global_norm(gradients: Any) -> mx.array:
         >>> global_norm({"a": mx.array([3.0]), "b": [mx.array([4.0])]}).item()
         5.0
     """
-    squares = [
-        mx.square(leaf.astype(mx.float32)).sum() for _, leaf in tree_flatten(gradients)
-    ]
+    squares = [mx.square(g.astype(mx.float32)).sum() for g in arrays(gradients)]
     return mx.sqrt(sum(squares, start=mx.array(0.0)))
 
 
@@ -124,18 +98,22 @@ class RandomStream:
 
     def __enter__(self) -> None:
         """Put the key into the global state, unless nobody has drawn since."""
-        if mx.random.state[0] is not self.key:
+        if _global_key() is not self.key:
             _seed(self.key)
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """Keep the key that comes next, or the one before if the block failed."""
         if error is None:
-            self.key = mx.random.state[0]
+            self.key = _global_key()
         else:
             _seed(self.key)
 
 
+def _global_key() -> mx.array:
+    return cast(Any, mx.random.state)[0]  # type: ignore[no-any-return]
+
+
 def _seed(key: mx.array) -> None:
     # The state itself is read-only.
-    high, low = key.tolist()  # type: ignore[misc]
+    high, low = cast(list[int], key.tolist())
     mx.random.seed((high << 32) | low)
