@@ -48,6 +48,7 @@ JIT_FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
     "-ffp-contract=off",
+    "-finline-limit=100000",  # or g++ calls exp and erf, and does not vectorise them
 )
 _MLX_COMPILE = "-std=c++17 -O3 -Wall -fPIC -shared "
 _MLX_HEADER = "mlx/backend/cpu/compiled_preamble.h"

@@ -26,8 +26,9 @@ class LanguageModel(nn.Module):
     narrow model learn from the first step; GPT-2's fixed 0.02 suits a width of 768 and
     more. Two things start smaller: embeddings and head, by 1/2, so that the first loss
     is close to that of guessing, ln V; and the maps that write to the residual stream,
-    by 1/4 and by sqrt(2 n_layers) as in GPT-2 (Radford et al. 2019), so that the stream
-    is the token itself first. Biases start at 0.
+    by sqrt(2 n_layers) as in GPT-2 (Radford et al. 2019), and in a pre-norm model by
+    1/4 more, so that the stream is at first little more than the token. Biases start
+    at 0.
 
     Args:
         config: Sizes and parts of the model.
@@ -132,7 +133,10 @@ class LanguageModel(nn.Module):
         if self.config.block.position == "learned":
             x = x + self.position_embed.weight[offset:end]
         elif self.config.block.position == "sinusoidal":
-            x = x + sinusoidal_positions(offset, end, x.shape[-1]).astype(x.dtype)
+            dims = x.shape[-1]
+            # As in the paper: without the factor tokens drown in positions of size 1.
+            x = math.sqrt(dims) * x
+            x = x + sinusoidal_positions(offset, end, dims).astype(x.dtype)
         return x
 
     def _check(self, tokens: mx.array, caches: Caches) -> None:
@@ -159,11 +163,13 @@ class LanguageModel(nn.Module):
             )
 
     def _initialize(self) -> None:
+        branch = 0.25 if self.config.block.pre_norm else 1.0
+
         def gain(path: str) -> float:
             if "embed" in path or path.startswith("head"):
                 return 0.5
             if "o_proj" in path or "down_proj" in path:
-                return 0.25 / math.sqrt(2 * self.config.n_layers)
+                return branch / math.sqrt(2 * self.config.n_layers)
             return 1.0
 
         def init(path: str, value: mx.array) -> mx.array:

@@ -64,7 +64,7 @@ def gpt_config(
 
 
 def gpt_tiny(**overrides: Any) -> ModelConfig:
-    """Return the config of a GPT for tests and first runs, about 130,000 parameters.
+    """Return the config of a GPT for tests and first runs, about 133,000 parameters.
 
     Args:
         **overrides: Any argument of :func:`gpt_config`.

@@ -1,7 +1,7 @@
 """Models of the Llama family (Touvron et al. 2023, arXiv:2302.13971).
 
-Rotary positions, RMSNorm before each branch, SwiGLU, grouped keys and values, no
-biases. Layout and names of the parts match those of mlx-lm's Llama.
+Rotary positions, RMSNorm before each branch, SwiGLU, no biases; keys and values are
+shared by groups of heads, as since the larger models of Llama 2.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def llama_config(
     tie_embeddings: bool = False,
     **block: Any,
 ) -> ModelConfig:
-    """Return the config of a Llama; the defaults have about 55 million parameters.
+    """Return the config of a Llama; the defaults have about 56 million parameters.
 
     Args:
         vocab_size: Number of different tokens V.
@@ -70,7 +70,7 @@ def llama_config(
 
 
 def llama_tiny(**overrides: Any) -> ModelConfig:
-    """Return the config of a Llama for tests and first runs, about 108,000 parameters.
+    """Return the config of a Llama for tests and first runs, about 109,000 parameters.
 
     Args:
         **overrides: Any argument of :func:`llama_config`.

@@ -1,11 +1,12 @@
 """Small observers of a run: they see every record and may ask it to stop.
 
-A callback is any object with some of the methods of :class:`Callback`. The trainer times
-neither them nor what they draw.
+A callback is any object with some of the methods of :class:`Callback`. The trainer
+times neither them nor what they draw.
 """
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 import math
 import statistics
 from typing import Any, Protocol
@@ -50,7 +51,9 @@ class Callback(Protocol):
 
 
 def notify(callbacks: Sequence[Any], event: str, *args: Any) -> None:
-    """Call one method of each callback that has it.
+    """Call one method of each callback that has it, even after one of them failed.
+
+    The error goes on once all have been told.
 
     Args:
         callbacks: In order.
@@ -61,10 +64,11 @@ def notify(callbacks: Sequence[Any], event: str, *args: Any) -> None:
         >>> notify([object(), MetricsLogger(1)], "on_step_end", 1, {"loss": 2.0})
         step 1 | loss 2.0000
     """
-    for callback in callbacks:
-        method = getattr(callback, event, None)
-        if method is not None:
-            method(*args)
+    with ExitStack() as calls:
+        for callback in reversed(callbacks):  # a stack: the last in is called first
+            method = getattr(callback, event, None)
+            if method is not None:
+                calls.callback(method, *args)
 
 
 class MetricsLogger(Callback):

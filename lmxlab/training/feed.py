@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 Batch = tuple[mx.array, ...]
+EVAL_BATCHES = 8  # drawn from a dataset, which has no end of its own
 MAX_EVAL_BATCHES = 10_000
 
 
@@ -37,15 +38,7 @@ def batches(data: Any, config: TrainConfig) -> Iterator[Any]:
     """
     if hasattr(data, "batches"):
         return iter(data.batches(config.batch_size, config.seed))
-    if isinstance(data, (np.ndarray, mx.array, str, dict)) or not hasattr(
-        data, "__iter__"
-    ):
-        raise TypeError(
-            "train_data must be a dataset with batches(batch_size, seed) or an iterable "
-            f"of batches, got {type(data).__name__}; wrap an array of tokens in "
-            "lmxlab.data.TokenDataset"
-        )
-    return iter(data)
+    return _iterator("train_data", "batches(batch_size, seed)", data)
 
 
 def windows(source: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -70,13 +63,15 @@ def reusable(data: Any, config: TrainConfig) -> list[Any]:
     """Keep evaluation data, so that every evaluation sees the same batches.
 
     Args:
-        data: A dataset with ``eval_batches(batch_size)``, or a finite iterable.
+        data: A dataset with ``eval_batches(batch_size, n_batches)``, of which 8 batches
+            are taken, or a finite iterable of batches.
         config: Gives a dataset its ``batch_size``.
 
     Returns:
         All batches.
 
     Raises:
+        TypeError: If ``data`` is neither.
         ValueError: If there is no batch, or no end to them.
 
     Example:
@@ -84,8 +79,9 @@ def reusable(data: Any, config: TrainConfig) -> list[Any]:
         [1, 2]
     """
     if hasattr(data, "eval_batches"):
-        data = data.eval_batches(config.batch_size)
-    kept = list(itertools.islice(iter(data), MAX_EVAL_BATCHES + 1))
+        data = data.eval_batches(config.batch_size, EVAL_BATCHES)
+    source = _iterator("eval_data", "eval_batches(batch_size, n_batches)", data)
+    kept = list(itertools.islice(source, MAX_EVAL_BATCHES + 1))
     if not kept:
         raise ValueError("eval_data gave no batch; pass at least one, or None")
     if len(kept) > MAX_EVAL_BATCHES:
@@ -136,16 +132,41 @@ def checked(batch: Any, vocab_size: int | None) -> Batch:
 
 
 def vocab_size(model: Any) -> int | None:
-    """Return the size of a model's vocabulary, or None if it has no config with one.
+    """Return the size of a model's vocabulary, or None if it does not say.
 
     Args:
-        model: Any module.
+        model: Any module; ours say so in ``config``, those of mlx-lm in ``args``.
 
     Example:
         >>> vocab_size(object()) is None
         True
     """
-    return getattr(getattr(model, "config", None), "vocab_size", None)
+    about = getattr(model, "config", None) or getattr(model, "args", None)
+    return getattr(about, "vocab_size", None)
+
+
+def rows(batch: Batch) -> float:
+    """Count the rows of a batch: its weight when the loss counts no tokens.
+
+    Args:
+        batch: What :func:`checked` returned.
+
+    Example:
+        >>> rows((mx.zeros((4, 2)),)), rows((mx.array(1.0),))
+        (4.0, 1.0)
+    """
+    return float(batch[0].shape[0]) if batch[0].ndim else 1.0
+
+
+def _iterator(name: str, method: str, data: Any) -> Iterator[Any]:
+    bare = isinstance(data, (np.ndarray, mx.array, str, dict))
+    if bare or not hasattr(data, "__iter__"):
+        raise TypeError(
+            f"{name} must be a dataset with {method} or an iterable of batches, got "
+            f"{type(data).__name__}; wrap an array of tokens in "
+            "lmxlab.data.TokenDataset"
+        )
+    return iter(data)
 
 
 def _is_integer(array: Any) -> bool:

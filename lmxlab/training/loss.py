@@ -1,8 +1,9 @@
 """The default loss, and what the trainer expects of any other.
 
-A loss function is ``loss_fn(model, *batch) -> loss`` or ``(loss, metrics)``: scalars, and
-a dictionary of scalars. The metric ``tokens``, when it is there, says how many targets the
-loss is a mean over; micro-batches and evaluation batches are weighted by it.
+A loss function is ``loss_fn(model, *batch) -> loss`` or ``(loss, metrics)``: a scalar,
+and a dictionary of scalars. The metric ``tokens``, when it is there, says how many
+targets the loss is a mean over; micro-batches and evaluation batches are weighted by
+it, and otherwise by their rows.
 """
 
 from collections.abc import Callable
@@ -33,8 +34,8 @@ def next_token_loss(
         mask: 1 where a target counts and 0 where it is padding, shape (B, T).
 
     Returns:
-        The loss in nats per token, shape (), and the metric ``tokens``: how many targets
-        it is a mean over.
+        The loss in nats per token, shape (), and the metric ``tokens``: how many
+        targets it is a mean over.
 
     Example:
         >>> uniform = lambda tokens: mx.zeros((*tokens.shape, 4))
@@ -46,7 +47,10 @@ def next_token_loss(
     output = model(tokens)
     logits = output[0] if isinstance(output, tuple) else output
     chosen = mx.take_along_axis(logits, targets[..., None], axis=-1).squeeze(-1)
-    nats = mx.logsumexp(logits, axis=-1) - chosen
+    # Written out, because mx.logsumexp is a scalar kernel on the CPU.
+    top = mx.stop_gradient(logits.max(axis=-1, keepdims=True))
+    total = mx.exp(logits - top).sum(axis=-1)
+    nats = mx.log(total) + top.squeeze(-1) - chosen
     if mask is None:
         return nats.mean(), {"tokens": mx.array(float(targets.size))}
     weight = mask.astype(nats.dtype)
@@ -64,14 +68,21 @@ def split_loss(result: Any) -> tuple[mx.array, dict[str, Any]]:
         The loss, shape (), and its metrics, arrays of shape ().
 
     Raises:
-        TypeError: If the loss or a metric is not an array of shape ().
+        TypeError: If it is neither, or the loss or a metric is not a scalar.
         ValueError: If a metric has a reserved name.
 
     Example:
         >>> split_loss(mx.array(2.0))
         (array(2, dtype=float32), {})
     """
-    loss, metrics = result if isinstance(result, tuple) else (result, {})
+    parts = result if isinstance(result, tuple) else (result, {})
+    if len(parts) != 2 or not isinstance(parts[1], dict):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        raise TypeError(
+            "loss_fn must return a loss, or (loss, metrics) with a dictionary of "
+            f"scalars, got ({kinds})"
+        )
+    loss, metrics = parts
     for name, value in {"loss": loss, **metrics}.items():
         if not isinstance(value, (mx.array, int, float)) or (
             isinstance(value, mx.array) and value.ndim

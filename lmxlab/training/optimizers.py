@@ -2,9 +2,9 @@
 
 ``create_optimizer`` returns plain ``mlx.optimizers`` with three corrections:
 
-* Weight decay is decoupled for every rule (Loshchilov and Hutter, arXiv:1711.05101), and
-  skips biases, norms and embeddings.
-* Adam corrects its bias. MLX leaves that off, and the first step is 3.2 times too long.
+* Weight decay is decoupled for every rule (Loshchilov and Hutter, arXiv:1711.05101),
+  and skips biases, norms and embeddings: vectors, and what has ``embed`` in its path.
+* Adam corrects its bias. MLX leaves that off: the first step is 3.2 times too long.
 * Adafactor obeys the learning rate. MLX ignores it unless told not to.
 
 The learning rate and the weight decay are read from arrays in a dictionary (``live``).
@@ -81,7 +81,8 @@ def create_schedule(config: TrainConfig, live: Live | None = None) -> Schedule:
             start = floor if config.lr_schedule == "wsd" else 0.0
             rise = start + (1 - start) * t / warmup
             share = mx.where(t < warmup, rise, share)
-        return peak["learning_rate"] * share
+        rate: mx.array = peak["learning_rate"] * share
+        return rate
 
     if config.lr_schedule not in SCHEDULES:
         raise unknown_choice("lr_schedule", config.lr_schedule, SCHEDULES)
@@ -134,7 +135,7 @@ def create_optimizer(config: TrainConfig, live: Live | None = None) -> optim.Opt
                 _with_decay(_Muon(schedule, momentum=b1, weight_decay=0.0), live),
                 _with_decay(adam(), live),
             ],
-            [_decays],
+            [lambda path, weight: _decays(path, weight) and weight.ndim == 2],
         ),
     }
     if config.optimizer not in rules:
@@ -173,7 +174,8 @@ class _Decoupled(optim.Optimizer):
         def shrink(path: str, _: mx.array, weight: mx.array) -> mx.array:
             if not _decays(path, weight):
                 return weight
-            return weight * keep.astype(weight.dtype)
+            shrunk: mx.array = weight * keep.astype(weight.dtype)
+            return shrunk
 
         decayed = tree_map_with_path(shrink, gradients, parameters)
         return super().apply_gradients(gradients, decayed)
@@ -197,6 +199,7 @@ class _Adafactor(_Decoupled, optim.Adafactor):
 
 class _Muon(_Decoupled, optim.Muon):
     def apply_single(self, gradient: Any, parameter: Any, state: Any) -> Any:
-        moved = super().apply_single(gradient, parameter, state)
+        # From 0, so that the step alone comes out, not rounded to the weight's digits.
+        step = super().apply_single(gradient, mx.zeros_like(parameter), state)
         # MLX's step has RMS sqrt(1 / columns); scale it to 0.2.
-        return parameter + (moved - parameter) * (0.2 * math.sqrt(parameter.shape[-1]))
+        return parameter + step * (0.2 * math.sqrt(parameter.shape[-1]))

@@ -81,20 +81,19 @@ class Programs:
         Raises:
             Exception: What ``body`` raises, with a note that names the shapes.
         """
-        key = (name, *self._frozen())
+        key = (name, *self._layout(), *self._frozen())
         signature = (key, *[(a.shape, a.dtype) for a in arrays(args)])
         first = signature not in self._seen
         if self.compiled and not first:
             with stream:
                 return self._programs[key](*args), False
+        saved = self.snapshot()
         if key not in self._programs:
-            self.refresh()
             state = [self.model.state, self.optimizer.state, mx.random.state]
             state += [self.extra, buffers or {}]
             self._programs[key] = (
                 mx.compile(body, inputs=state, outputs=state) if self.compiled else body
             )
-        saved = self.snapshot()
         try:
             with stream:
                 result = self._programs[key](*args)
@@ -110,10 +109,15 @@ class Programs:
         """Look again where the arrays are; needed only after adding modules."""
         self._modules = self.model.modules()
         self._rules = getattr(self.optimizer, "optimizers", [self.optimizer])
+        # A weight that is trained from now on may have no moments yet.
+        self.optimizer.init(self.model.trainable_parameters())
         self._places = places([self.model, self.optimizer.state, self.extra])
+        self._known = self._layout()
 
     def snapshot(self) -> list[mx.array]:
         """List every captured array: references, a few microseconds, no copies."""
+        if self._layout() != self._known:
+            self.refresh()
         return [container[key] for container, key in self._places]
 
     def restore(self, saved: list[mx.array]) -> None:
@@ -125,16 +129,22 @@ class Programs:
         for (container, key), array in zip(self._places, saved, strict=True):
             container[key] = array
 
+    def _layout(self) -> tuple[Any, ...]:
+        """Which arrays a program reads and writes."""
+        return (
+            tuple([frozenset(m._no_grad) if m._no_grad else 0 for m in self._modules]),
+            tuple([id(rule.state) for rule in self._rules]),  # rebound by a naive load
+        )
+
     def _frozen(self) -> tuple[Any, ...]:
+        """What a trace keeps as it was besides: modes and the rules' Python numbers."""
         return (
             tuple([module._training for module in self._modules]),
-            tuple([frozenset(m._no_grad) for m in self._modules if m._no_grad]),
-            tuple([id(rule.state) for rule in self._rules]),  # rebound by a naive load
             tuple(
-                value
+                tuple(value) if isinstance(value, list) else value
                 for rule in self._rules
-                for value in vars(rule).values()
-                if isinstance(value, (bool, int, float))
+                for name, value in vars(rule).items()
+                if isinstance(value, (bool, int, float)) or name == "betas"
             ),
         )
 

@@ -6,12 +6,11 @@ An update, for every topic of the lab, is
     grads       = grads * min(1, max_grad_norm / ||grads||)
     model       = optimizer(model, grads)
 
-and it is taken back when the loss or the length of the gradient is not finite. DPO, GRPO,
-distillation and the rest are another ``loss_fn`` or another iterator of batches. With
-gradient accumulation the first line runs for several batches, whose gradients are
-averaged by tokens: the gradient of the one large batch. ``train`` drains the generator; a
-live panel drains it from the notebook's event loop, and so can pause, step, re-tune and
-stop it.
+and it is taken back when the loss or the length of the gradient is not finite. DPO,
+GRPO, distillation and the rest are another ``loss_fn`` or another iterator of batches.
+With gradient accumulation the first line runs for several batches (accumulation.py).
+``train`` drains the generator; a live panel drains it from the notebook's event loop,
+and so can pause, step, re-tune and stop it.
 
 Simplified on purpose: one device; weights and optimizer state in one precision.
 """
@@ -26,12 +25,14 @@ import warnings
 
 from lmxlab import runtime
 from lmxlab.training import feed
+from lmxlab.training.accumulation import Accumulation
 from lmxlab.training.callbacks import MetricsLogger, notify
 from lmxlab.training.clock import StepClock
 from lmxlab.training.config import TrainConfig
+from lmxlab.training.evaluation import evaluate
 from lmxlab.training.loss import LossFn, Metrics, next_token_loss, split_loss
 from lmxlab.training.optimizers import Live, create_optimizer
-from lmxlab.training.program import Programs, evaluation_mode
+from lmxlab.training.program import Programs
 from lmxlab.training.state import RandomStream, global_norm
 import mlx.core as mx
 import mlx.nn as nn
@@ -66,7 +67,7 @@ class Trainer:
         loss_fn: See :mod:`lmxlab.training.loss`; next-token cross-entropy by default.
         live: Arrays of shape () that the loss reads while it runs and that
             :meth:`set_live` may change, e.g. ``{"beta": mx.array(0.1)}``. The trainer
-            adds learning_rate, weight_decay and max_grad_norm.
+            writes learning_rate, weight_decay and max_grad_norm of the config into it.
 
     Attributes:
         step: Updates done.
@@ -104,7 +105,7 @@ class Trainer:
         self.callbacks = list(callbacks or [])
         self.live: Live = {} if live is None else live
         for name in ("learning_rate", "weight_decay", "max_grad_norm"):
-            self.live.setdefault(name, mx.array(getattr(config, name), mx.float32))
+            self.live[name] = mx.array(getattr(config, name), mx.float32)
         self._own_rule = optimizer is None
         self.optimizer = optimizer or create_optimizer(config, self.live)
         self.optimizer.init(model.trainable_parameters())
@@ -120,7 +121,7 @@ class Trainer:
         self._run = Programs(
             model, self.optimizer, self.live, compiled=config.compile_step
         )
-        self._sums: dict[str, Any] = {}
+        self._accumulated = Accumulation(self._run, self._loss_and_grads, self._apply)
         self._source: tuple[Any, Iterator[Any]] = (None, iter(()))
         self._clock = StepClock()
 
@@ -148,41 +149,6 @@ class Trainer:
         rate = self.optimizer.learning_rate
         return {**metrics, "learning_rate": rate, "grad_norm": norm}
 
-    # --------------------------------- accumulation: the same in two programs, one sum
-
-    def _accumulate(self, *batch: mx.array) -> tuple[Metrics, mx.array]:
-        metrics, grads = self._loss_and_grads(*batch)
-        weight = metrics.pop("tokens", mx.array(float(batch[0].shape[0])))
-        self._sums["grads"] = tree_map(
-            lambda total, g: total + weight.astype(g.dtype) * g,
-            self._sums["grads"],
-            grads,
-        )
-        return {name: weight * value for name, value in metrics.items()}, weight
-
-    def _apply_sums(self, sums: Metrics, weight: mx.array) -> Metrics:
-        grads = tree_map(lambda g: g / weight.astype(g.dtype), self._sums["grads"])
-        return self._apply({name: sum_ / weight for name, sum_ in sums.items()}, grads)
-
-    def _window(self, batches: list[feed.Batch]) -> tuple[Metrics, bool]:
-        """Queue an update over several batches in the memory of one."""
-        self._sums["grads"] = tree_map(mx.zeros_like, self.model.trainable_parameters())
-        sums: Metrics = {}
-        weight, traced = mx.array(0.0), False
-        for batch in batches:
-            (part, part_weight), first = self._run(
-                "accumulate", self._accumulate, batch, self._random, self._sums
-            )
-            sums = {name: sums.get(name, 0.0) + part[name] for name in part}
-            weight, traced = weight + part_weight, traced or first
-            # Left lazy, the activations of all the batches would be alive at once.
-            mx.eval(sums, weight, self._sums)
-        metrics, first = self._run(
-            "apply", self._apply_sums, (sums, weight), self._random, self._sums
-        )
-        self._sums.clear()
-        return {**metrics, "tokens": weight}, traced or first
-
     # ------------------------------------------------------------------ queue and read
 
     def _queue(self, window: Sequence[Any]) -> _Queued:
@@ -195,17 +161,25 @@ class Trainer:
         batches = [feed.checked(batch, feed.vocab_size(self.model)) for batch in window]
         if not batches:
             raise ValueError("micro_batches is empty; pass at least one batch")
-        before = self._run.snapshot()
-        if len(batches) == 1:
-            metrics, traced = self._run(
-                "update", self._update, batches[0], self._random
-            )
-        else:
-            metrics, traced = self._window(batches)
-        self.step += 1
-        mx.async_eval(metrics, self.model.state, self.optimizer.state)
-        tokens = sum(batch[0].size for batch in batches)
-        return _Queued(self.step, metrics, before, tokens, traced)
+        before, done = self._run.snapshot(), self.step
+        try:
+            if len(batches) == 1:
+                metrics, traced = self._run(
+                    "update", self._update, batches[0], self._random
+                )
+            else:
+                metrics, traced = self._accumulated(batches, self._random)
+            self.step = done + 1
+            mx.async_eval(metrics, self.model.state, self.optimizer.state)
+            tokens = sum(batch[0].size for batch in batches)
+            return _Queued(self.step, metrics, before, tokens, traced)
+        except BaseException:  # an interrupt between two of these lines included
+            self._take_back(before, done)
+            raise
+
+    def _take_back(self, before: list[mx.array], done: int) -> None:
+        self._run.restore(before)
+        self.step = done
 
     def _read(self, queued: _Queued) -> Record:
         """Wait for an update and turn its numbers into a record."""
@@ -225,10 +199,9 @@ class Trainer:
     def _finish(self, queue: deque[_Queued], held_out: list[Any] | None) -> Record:
         queued = queue[0]
         record = self._read(queued)
-        if not (math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"])):
+        if not _is_finite(record):
             # Updates queued behind this one were built on its weights: they go too.
-            self._run.restore(queued.before)
-            self.step = queued.step - 1
+            self._take_back(queued.before, queued.step - 1)
             queue.clear()
             raise FloatingPointError(
                 f"step {queued.step}: loss is {record['loss']} and grad_norm is "
@@ -246,6 +219,19 @@ class Trainer:
             self.stop()
         return record
 
+    def _settle(self, queue: deque[_Queued]) -> None:
+        """Record what was queued when a stream ends early: it has happened."""
+        while queue:
+            queued = queue.popleft()
+            if self.history and self.history[-1]["step"] == queued.step:
+                continue  # interrupted just after it was recorded
+            record = self._read(queued)
+            if not _is_finite(record):
+                self._take_back(queued.before, queued.step - 1)
+                queue.clear()
+                break
+            self.history.append(record)
+
     def _due(self, held_out: list[Any] | None, step: int) -> bool:
         return held_out is not None and step % self.config.eval_interval == 0
 
@@ -260,7 +246,8 @@ class Trainer:
 
         Args:
             train_data: A dataset with ``batches(batch_size, seed)``, or an iterable of
-                batches. The same object given again goes on where it stopped.
+                batches. The same object given again goes on where it stopped; a
+                list that was used up starts again.
             eval_data: What to evaluate on every ``eval_interval`` updates: a dataset
                 with ``eval_batches``, or a finite iterable of batches.
 
@@ -295,6 +282,7 @@ class Trainer:
                     self._clock.fed()
                 window = next(windows, None)
                 if window is None:
+                    self._source = None, iter(())  # a list starts again next time
                     break
                 queue.append(self._queue(window))
             while queue:
@@ -305,9 +293,10 @@ class Trainer:
                     "stays empty, pass a list or a dataset"
                 )
         finally:
-            while queue:  # closed or interrupted: what was queued has happened
-                self.history.append(self._read(queue.popleft()))
-            notify(self.callbacks, "on_train_end", self.history)
+            try:
+                self._settle(queue)
+            finally:
+                notify(self.callbacks, "on_train_end", self.history)
 
     def train(self, train_data: Any, eval_data: Any = None) -> list[Record]:
         """Train until ``max_steps``, :meth:`stop`, or the end of the data.
@@ -348,7 +337,12 @@ class Trainer:
         """
         self._run.refresh()
         self._clock.fed()
-        return self._finish(deque([self._queue(micro_batches)]), None)
+        queue: deque[_Queued] = deque()
+        try:
+            queue.append(self._queue(micro_batches))
+            return self._finish(queue, None)
+        finally:
+            self._settle(queue)
 
     def evaluate(self, eval_data: Any) -> Record:
         """Measure the loss in evaluation mode; weights and randomness stay as they are.
@@ -361,24 +355,11 @@ class Trainer:
             metrics with the prefix ``eval_``.
 
         Raises:
-            ValueError: If there is no batch, or no end to them.
+            ValueError: If there is no batch, no end to them, or every target is
+                masked.
         """
-        totals: dict[str, float] = {}
-        stream, weights = RandomStream(self.config.seed), 0.0
-        with evaluation_mode(self.model):
-            for batch in feed.reusable(eval_data, self.config):
-                arrays = feed.checked(batch, feed.vocab_size(self.model))
-                metrics, _ = self._run("evaluate", self._measure, arrays, stream)
-                numbers = {name: value.item() for name, value in metrics.items()}
-                weight = numbers.pop("tokens", float(arrays[0].shape[0]))
-                weights += weight
-                for name, value in numbers.items():
-                    totals[name] = totals.get(name, 0.0) + weight * value
-        return {f"eval_{name}": total / weights for name, total in totals.items()}
-
-    def _measure(self, *batch: mx.array) -> Metrics:
-        loss, metrics = split_loss(self.loss_fn(self.model, *batch))
-        return {"loss": loss, **metrics}
+        batches = feed.reusable(eval_data, self.config)
+        return evaluate(self._run, self.loss_fn, batches, self.config.seed)
 
     def stop(self) -> None:
         """End the running stream after the step in progress; safe from a callback."""
@@ -411,3 +392,7 @@ class Trainer:
                 "leave optimizer out and name the rule in TrainConfig"
             )
         self.live[name] = mx.array(value, self.live[name].dtype)
+
+
+def _is_finite(record: Record) -> bool:
+    return math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"])

@@ -1,0 +1,252 @@
+"""Buttons, sliders, a status line and a picture around a :class:`Driver`."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+import html
+from typing import Any
+import weakref
+
+from IPython.display import Image, display
+import ipywidgets as widgets
+from lmxlab.lab.driver import ACTIVE, Driver
+from lmxlab.lab.knobs import Knob, defaults
+from lmxlab.lab.live import ALT, in_notebook, picture_widget
+
+BUTTONS = {
+    "start": ("Start", "play", "Start a run, or go on with a paused one"),
+    "pause": ("Pause", "pause", "Hold the run; Start goes on"),
+    "step": ("Step", "step-forward", "Do one training step, then hold"),
+    "stop": ("Stop", "stop", "End the run"),
+    "reset": ("Reset", "refresh", "End the run and begin again with a new model"),
+}
+_by_cell: "weakref.WeakValueDictionary[str, Controls]" = weakref.WeakValueDictionary()
+
+
+class Controls(Driver):
+    """What every panel shows: buttons, knobs, progress, status and picture.
+
+    Args:
+        experiment: A function whose parameters, all with defaults, are the settings.
+        knobs: The settings that the learner may turn.
+        needed: Further names that must be settings.
+
+    Attributes:
+        settings: Name to present value.
+        total: Steps of the whole run; 0 until it is known.
+
+    Raises:
+        ValueError: If a knob is not a setting, or cannot show its default.
+    """
+
+    def __init__(
+        self,
+        experiment: Callable[..., Any],
+        knobs: Sequence[Knob],
+        needed: Sequence[str] = (),
+    ) -> None:
+        """Build the widgets; the experiment is not called before Start."""
+        super().__init__()
+        self.experiment = experiment
+        self.knobs = {knob.name: knob for knob in knobs}
+        self.settings = defaults(experiment, [*self.knobs, *needed])
+        self.total = 0
+        self.buttons = {name: self._button(name) for name in BUTTONS}
+        self.progress = widgets.FloatProgress(
+            value=0.0, max=1.0, layout={"width": "240px", "height": "14px"}
+        )
+        self.status = widgets.HTML()
+        self.message = widgets.HTML()
+        self.picture = picture_widget()
+        self._moving = False
+        self.controls = {
+            name: knob.widget(self.settings[name], self._on_change(name))
+            for name, knob in self.knobs.items()
+        }
+        self.box = self._layout()
+        _replace_panel_of_this_cell(self)
+        self._refresh()
+        self._draw()
+
+    @abstractmethod
+    def _png(self) -> bytes:
+        """Draw a frame."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in a line or two where the run stands."""
+
+    def _change_live(self, name: str, value: Any) -> None:
+        """Let a live knob act on the running model.
+
+        Raises:
+            ValueError: If the value will not do; the run goes on as it was.
+        """
+        raise ValueError(f"{name} takes effect at Reset")
+
+    def _numbers(self) -> dict[str, str]:
+        """Return what the status line says, name to text."""
+        return {}
+
+    def _data(self) -> dict[str, Any]:
+        """Return more data attributes of the status line."""
+        return {}
+
+    # -------------------------------------------------------------------- synchronous
+
+    def _run_now(self, settings: dict[str, Any], enough: Callable[[], bool]) -> None:
+        """Run in this cell until the end, or until there is enough."""
+        unknown = sorted(set(settings) - set(self.settings))
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]!r} is not a setting of this experiment; these are: "
+                f"{', '.join(self.settings)}"
+            )
+        self.halt()
+        self._reset()
+        self._task = None
+        self._moving = True
+        try:
+            for name, value in settings.items():
+                self.settings[name] = value
+                if name in self.controls:
+                    self.knobs[name].move(self.controls[name], value)
+        finally:
+            self._moving = False
+        self.drain(enough)
+
+    def show(self) -> None:
+        """Display the run as it stands: a picture that needs no kernel, and words."""
+        if in_notebook():
+            display(Image(self._png(), embed=True, alt=ALT))
+        print(self.describe())
+
+    # ------------------------------------------------------------------------- knobs
+
+    def _on_change(self, name: str) -> Callable[[Any], None]:
+        return lambda value: None if self._moving else self.press("change", name, value)
+
+    def _change(self, name: str, value: Any) -> None:
+        before, self.settings[name] = self.settings[name], value
+        if value == before or self.state not in ACTIVE:
+            return
+        if not self.knobs[name].is_live:
+            self.say(f"{self.knobs[name].words} = {value} takes effect at Reset.")
+            return
+        try:
+            self._change_live(name, value)
+        except ValueError:
+            self.settings[name] = before
+            raise
+
+    # ------------------------------------------------------------------- what it shows
+
+    def _layout(self) -> widgets.VBox:
+        row = {"flex_flow": "row wrap", "align_items": "center"}
+        groups = []
+        for live, words in ((True, "at once"), (False, "at Reset")):
+            members = [
+                control
+                for name, control in self.controls.items()
+                if self.knobs[name].is_live is live
+            ]
+            if members:
+                caption = widgets.HTML(f"<small>These act <b>{words}</b>:</small>")
+                groups.append(widgets.VBox([caption, *members]))
+        parts = [
+            widgets.Box(list(self.buttons.values()), layout=row),
+            widgets.Box(groups, layout={**row, "align_items": "flex-start"}),
+            widgets.Box([self.progress, self.status], layout=row),
+            self.message,
+            self.picture,
+        ]
+        box = widgets.VBox(parts)
+        box.add_class(f"lmx-{type(self).__name__.lower()}")
+        return box
+
+    def _reset(self) -> None:
+        super()._reset()
+        self.message.value = ""
+
+    def _draw(self) -> None:
+        self.picture.value = self._png()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = self.box._repr_mimebundle_(**kwargs) or {}
+        return {**bundle, "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        """Say what this is, for front ends without widgets."""
+        return f"{type(self).__name__} ({self.state}). {self.describe()}"
+
+    def _button(self, name: str) -> widgets.Button:
+        words, icon, tooltip = BUTTONS[name]
+        button = widgets.Button(
+            description=words, icon=icon, tooltip=tooltip, layout={"width": "92px"}
+        )
+        button.add_class(f"lmx-{name}")
+        button.on_click(lambda _: self.press(name))
+        return button
+
+    def say(self, text: str, role: str = "status") -> None:
+        """Show a sentence under the buttons.
+
+        Args:
+            text: Plain text.
+            role: ``status``, or ``alert`` for an error.
+        """
+        colour = "#d1483f" if role == "alert" else "inherit"
+        sign = "&#9888; " if role == "alert" else ""
+        self.message.value = (
+            f'<div class="lmx-message" role="{role}" style="color:{colour};'
+            f'line-height:1.4">{sign}{html.escape(text)}</div>'
+        )
+
+    def _refresh(self) -> None:
+        """Bring buttons, progress and status line up to the kernel's truth."""
+        state, step = self.state, self._last.get("step", 0)
+        allowed = {
+            "start": state != "running",
+            "pause": state == "running",
+            "step": state != "running",
+            "stop": state in ACTIVE,
+            "reset": True,
+        }
+        for name, button in self.buttons.items():
+            if button.disabled is allowed[name]:
+                button.disabled = not allowed[name]
+        self.progress.value = min(1.0, step / max(1, self.total))
+        numbers = self._numbers()
+        if state in ACTIVE and step:
+            left = self._busy / step * max(0, self.total - step)
+            numbers["ETA"] = f"{left:.0f} s"
+        data = {
+            "state": state,
+            "step": step,
+            "lr": self._last.get("learning_rate", ""),
+            "loss": self._last.get("loss", ""),
+            **self._data(),
+        }
+        attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
+        text = " &middot; ".join(
+            [f"<b>{state}</b>", f"step {step}/{self.total}"]
+            + [f"{name} {value}" for name, value in numbers.items()]
+        )
+        self.status.value = f'<div class="lmx-status" {attributes}>{text}</div>'
+        self._status_pacer.drew(0.0)
+
+
+def _replace_panel_of_this_cell(panel: Controls) -> None:
+    """Stop the panel that the same cell made when it ran before."""
+    if not in_notebook():
+        return
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    cell = shell.get_parent().get("metadata", {}).get("cellId")
+    if cell is None:
+        return
+    key = f"{type(panel).__name__} {cell}"
+    earlier = _by_cell.get(key)
+    if earlier is not None:
+        earlier.halt()
+    _by_cell[key] = panel

@@ -1,0 +1,293 @@
+"""A generator of records, started, held, stepped and stopped from a notebook.
+
+Training runs as a task on the notebook's own event loop: one step, then a turn for the
+loop, in which clicks arrive. No thread: MLX's streams, random state and compiled
+functions belong to one. Button and slider callbacks may run in another thread (in
+ipykernel 7.1 to 7.3), so all that they do is hand a plain value to the loop. Without a
+loop, in a script or a test, the same calls run the same generator synchronously.
+"""
+
+from abc import ABC, abstractmethod
+import asyncio
+from collections.abc import Callable, Iterator
+import time
+from typing import Any
+
+from lmxlab.lab.live import Pacer
+
+Record = dict[str, Any]
+ACTIVE = ("running", "paused")
+
+
+class Driver(ABC):
+    """Idle, running, paused, stopped, done or failed: a run and what moves it.
+
+    A subclass builds the run (:meth:`_open`), takes records in (:meth:`_show`) and
+    draws (:meth:`_draw`).
+
+    Attributes:
+        state: One of the six words above.
+        error: What ended the run when it failed, or None.
+    """
+
+    def __init__(self) -> None:
+        """Remember the loop of the cell that this is built in, if there is one."""
+        self.state = "idle"
+        self.error: BaseException | None = None
+        self._stream: Iterator[Record] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake: asyncio.Event | None = None
+        self._owed = 0
+        self._stopping = False
+        self._inside = False
+        self._busy = 0.0
+        self._last: Record = {}
+        self._frame_pacer = Pacer()
+        self._status_pacer = Pacer(share=0.01)
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
+
+    # ----------------------------------------------------------- what a subclass does
+
+    @abstractmethod
+    def _open(self) -> Iterator[Record]:
+        """Build the run and return its generator of records."""
+
+    @abstractmethod
+    def _show(self, record: Record) -> None:
+        """Take one record in; no drawing."""
+
+    @abstractmethod
+    def _draw(self) -> None:
+        """Draw a frame."""
+
+    @abstractmethod
+    def _refresh(self) -> None:
+        """Bring everything else that is shown up to date; cheap."""
+
+    @abstractmethod
+    def _change(self, name: str, value: Any) -> None:
+        """Take in the new value of a setting.
+
+        Raises:
+            ValueError: If the value will not do; the run goes on as it was.
+        """
+
+    @abstractmethod
+    def say(self, text: str, role: str = "status") -> None:
+        """Show a sentence, or with the role ``alert`` an error."""
+
+    def _hold(self, held: bool) -> None:  # noqa: B027
+        """Note that steps are wanted one by one, or no longer."""
+
+    def _behind(self) -> bool:
+        """Whether an update has been queued whose record has not come."""
+        return False
+
+    def _result(self) -> Any:
+        """Return what the run has left."""
+        return None
+
+    # ------------------------------------------------------------------------ actions
+
+    def press(self, action: str, *args: Any) -> None:
+        """Do what a button or a knob asks for, on the loop; safe from any thread.
+
+        Args:
+            action: ``start``, ``pause``, ``step``, ``stop``, ``reset``, or ``change``
+                with a knob's name and value.
+            *args: The name and the value.
+        """
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._act, action, *args)
+        else:
+            self._act(action, *args)
+
+    def _act(self, action: str, *args: Any) -> None:
+        try:
+            if action == "change":
+                try:
+                    self._change(*args)
+                except ValueError as error:  # said; the run goes on as it was
+                    self.say(str(error), role="alert")
+            elif action == "start":
+                self._go("running")
+            elif action == "step":
+                self._owed += 1
+                self._go("paused")
+            elif action == "pause" and self.state == "running":
+                self.state = "paused"
+                self._hold(True)
+            elif action in ("stop", "reset"):
+                self.halt()
+                if action == "reset":
+                    self._reset()
+        except Exception as error:  # shown in words; wait() and run() raise it again
+            self._fail(error)
+        self._refresh()
+
+    def _go(self, state: str) -> None:
+        if self.state not in ACTIVE:
+            owed = self._owed
+            if self.state != "idle":
+                self._reset()
+            self._owed = owed
+            self._task = None
+        self.state = state
+        self._hold(state == "paused")
+        if self._task is not None and self._wake is not None:
+            self._wake.set()
+        elif self._loop is not None and self._loop.is_running():
+            self._wake = asyncio.Event()
+            self._task = self._loop.create_task(self._drive())
+        else:
+            self._drain()
+
+    def halt(self) -> None:
+        """End the run between two steps; model and history stay."""
+        if self.state not in ACTIVE:
+            return
+        if self._inside:  # asked for by a callback in the middle of a step
+            self._stopping = True
+            return
+        self._end("stopped")
+        if self._wake is not None:
+            self._wake.set()
+
+    def _reset(self) -> None:
+        self.state, self.error, self._owed = "idle", None, 0
+        self._stopping, self._last, self._busy = False, {}, 0.0
+        self._frame_pacer = Pacer()
+
+    # -------------------------------------------------------------------- the running
+
+    async def _drive(self) -> None:
+        """Run on the loop: a step, a turn for the loop, and so on."""
+        me, wake = self._task, self._wake
+        assert wake is not None
+        await asyncio.sleep(0)  # let the click that started it return
+        while self._task is me and self._advance():
+            if self._resting():
+                wake.clear()
+                await wake.wait()
+            await asyncio.sleep(0)
+
+    def _drain(self) -> None:
+        """Run without a loop, until the end or, when paused, until nothing is owed."""
+        while self._advance() and not self._resting():
+            pass
+
+    def _resting(self) -> bool:
+        return self.state == "paused" and not self._owed
+
+    def _advance(self) -> bool:
+        """Do one step, or catch up and hold; return whether there is more to do."""
+        if self.state not in ACTIVE:
+            return False
+        started, self._inside = time.perf_counter(), True
+        try:
+            if self._stream is None:
+                self._stream = self._open()
+                self._hold(self.state == "paused")
+            if not self._resting() and not self._take():
+                self._inside = False
+                self._end("done")
+            elif self._stopping:
+                self._inside = False
+                self._end("stopped")
+            elif self._resting():
+                while self._behind() and self._take():
+                    pass
+                self._frame()
+            elif self._frame_pacer.due():
+                self._frame()
+            elif self._status_pacer.due():
+                self._refresh()
+        except KeyboardInterrupt:
+            self._inside = False
+            self._end("stopped")
+            if self._task is None:
+                raise
+        except Exception as error:  # shown in words; wait() and run() raise it again
+            self._inside = False
+            self._fail(error)
+        finally:
+            self._inside = False
+            self._busy += time.perf_counter() - started
+        return self.state in ACTIVE
+
+    def _take(self) -> bool:
+        assert self._stream is not None
+        record = next(self._stream, None)
+        if record is None:
+            return False
+        self._owed = max(0, self._owed - 1)
+        self._last = record
+        self._show(record)
+        return True
+
+    def _end(self, state: str) -> None:
+        self.state, self._owed = state, 0
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()  # type: ignore[attr-defined]
+        self._frame()
+
+    def _fail(self, error: BaseException) -> None:
+        self.error = error
+        self.say(f"{type(error).__name__}: {error}", role="alert")
+        self._end("failed")
+
+    def _frame(self) -> None:
+        started = time.perf_counter()
+        self._draw()
+        self._refresh()
+        self._frame_pacer.drew(time.perf_counter() - started)
+
+    async def wait(self, timeout: float | None = None) -> Any:
+        """Hold a cell until the run ends; the panel stays alive meanwhile.
+
+        Args:
+            timeout: Seconds after which the run is stopped.
+
+        Returns:
+            What the run has left (see the subclass); None if there was none.
+
+        Raises:
+            TimeoutError: If the run went on longer.
+            Exception: What ended the run, when it failed.
+        """
+        await asyncio.sleep(0)  # a click in this very cell is still on its way
+        task = self._task
+        try:
+            if task is not None and not task.done():
+                await asyncio.wait_for(asyncio.shield(task), timeout)
+        except TimeoutError:
+            self.halt()
+            raise TimeoutError(
+                f"the run was still going after {timeout:g} s and was stopped"
+            ) from None
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self.halt()
+            raise
+        if self.error is not None:
+            raise self.error
+        return self._result()
+
+    def drain(self, enough: Callable[[], bool]) -> None:
+        """Run at once, until the end or until there is enough.
+
+        Args:
+            enough: Asked after each step.
+
+        Raises:
+            Exception: What ended the run, when it failed.
+        """
+        self.state = "running"
+        while self._advance():
+            if enough():
+                self.halt()
+        if self.error is not None:
+            raise self.error

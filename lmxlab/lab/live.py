@@ -1,0 +1,155 @@
+"""Drawing while training runs, without slowing it down.
+
+A frame is spaced from the last by what drawing costs: at most 3 % of the time, and four
+frames a second at the most.
+"""
+
+from pathlib import Path
+import time
+from typing import Any
+
+from IPython.display import display
+import ipywidgets as widgets
+from lmxlab.lab.chart import Chart
+from lmxlab.training.callbacks import Callback, Record
+from lmxlab.training.config import TrainConfig
+
+ALT = "Two plots against training steps: loss in nats per token, and tokens per second."
+
+
+class Pacer:
+    """Says when the next frame is due.
+
+    Args:
+        share: Of the time, that frames may take.
+        rate: Frames per second at the most.
+
+    Example:
+        >>> pacer = Pacer(share=0.5, rate=1000.0)
+        >>> pacer.due(now=1.0)
+        True
+        >>> pacer.drew(0.2, now=1.0)
+        >>> pacer.due(now=1.1), pacer.due(now=1.3)
+        (False, True)
+    """
+
+    def __init__(self, share: float = 0.03, rate: float = 4.0) -> None:
+        """The first frame is due at once."""
+        self.share = share
+        self.rate = rate
+        self._next = 0.0
+
+    def due(self, now: float | None = None) -> bool:
+        """Return whether it is time for a frame."""
+        return (time.perf_counter() if now is None else now) >= self._next
+
+    def drew(self, seconds: float, now: float | None = None) -> None:
+        """Note what a frame cost.
+
+        Args:
+            seconds: From asking for it to having sent it.
+            now: The time, for tests.
+        """
+        now = time.perf_counter() if now is None else now
+        self._next = now + max(1 / self.rate, seconds / self.share - seconds)
+
+
+def picture_widget() -> widgets.Image:
+    """Return the empty image, of class ``lmx-plot``, that frames are put into."""
+    image = widgets.Image(format="png", layout={"width": "100%", "max_width": "840px"})
+    image.add_class("lmx-plot")
+    image.tooltip = ALT
+    return image
+
+
+class LivePlot(Callback):
+    """Draws loss and throughput while ``Trainer.train`` runs in a cell.
+
+    Args:
+        references: Horizontal lines in the loss plot, label to nats.
+        share: Of the time, that drawing may take.
+
+    Attributes:
+        widget: The picture; it shows itself when training begins.
+        frames: Frames drawn so far.
+        draw_seconds: What they cost in all.
+
+    Example:
+        >>> plot = LivePlot()
+        >>> plot.on_train_begin(TrainConfig(max_steps=2))
+        >>> record = {"step": 1, "loss": 3.0, "tokens": 8, "step_seconds": 0.1}
+        >>> plot.on_step_end(1, record)
+        >>> plot.on_train_end([])
+        >>> plot.frames
+        2
+    """
+
+    def __init__(
+        self, references: dict[str, float] | None = None, share: float = 0.03
+    ) -> None:
+        """Nothing is shown before training begins."""
+        self.references = references
+        self.widget = picture_widget()
+        self.frames = 0
+        self.draw_seconds = 0.0
+        self._share = share
+        self._chart: Chart | None = None
+        self._pacer = Pacer(share)
+
+    def on_train_begin(self, config: TrainConfig) -> None:
+        """Start an empty picture as wide as the run."""
+        self._chart = Chart(config.max_steps, references=self.references)
+        self._pacer = Pacer(self._share)
+        if in_notebook():
+            display(self.widget)
+
+    def on_step_end(self, step: int, metrics: Record) -> None:
+        """Add the step, and draw if a frame is due."""
+        if self._chart is not None:
+            self._chart.add(metrics)
+            if self._pacer.due():
+                self._draw()
+
+    def on_train_end(self, history: list[Record]) -> None:
+        """Draw the last frame, whatever it costs."""
+        self._draw()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture as it is to a PNG file.
+
+        Args:
+            path: Where to.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: If nothing has been drawn yet.
+        """
+        if not self.widget.value:
+            raise ValueError("there is no picture yet; train with this callback first")
+        Path(path).write_bytes(self.widget.value)
+        return Path(path)
+
+    def _draw(self) -> None:
+        if self._chart is None:
+            return
+        started = time.perf_counter()
+        self.widget.value = self._chart.png()
+        seconds = time.perf_counter() - started
+        self.frames += 1
+        self.draw_seconds += seconds
+        self._pacer.drew(seconds)
+
+
+def in_notebook() -> bool:
+    """Whether a front end is there that can show widgets.
+
+    Example:
+        >>> in_notebook()
+        False
+    """
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    return shell is not None and hasattr(shell, "kernel")

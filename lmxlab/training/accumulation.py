@@ -1,0 +1,97 @@
+"""Gradient accumulation: the update of one large batch in the memory of a small one.
+
+For micro-batches b with n_b tokens, loss L_b and gradient g_b,
+
+    L = sum_b n_b L_b / sum_b n_b        g = sum_b n_b g_b / sum_b n_b
+
+are the loss and the gradient of all tokens together. Averaging over micro-batches
+instead would count a token of a short one more than a token of a long one. Two
+compiled programs share a buffer: one adds a micro-batch to it, one applies it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from lmxlab.training import feed
+from lmxlab.training.loss import Metrics
+from lmxlab.training.program import Programs
+from lmxlab.training.state import RandomStream
+import mlx.core as mx
+from mlx.utils import tree_map
+
+
+class Accumulation:
+    """Makes one update from several batches.
+
+    Args:
+        run: Runs the two programs.
+        loss_and_grads: ``(*batch) -> (metrics, gradients)``, metrics with the loss.
+        apply: ``(metrics, gradients) -> metrics``, which moves the weights.
+
+    Example:
+        See :meth:`Trainer.train_step_accumulated
+        <lmxlab.training.trainer.Trainer.train_step_accumulated>`.
+    """
+
+    def __init__(
+        self,
+        run: Programs,
+        loss_and_grads: Callable[..., tuple[Metrics, Any]],
+        apply: Callable[[Metrics, Any], Metrics],
+    ) -> None:
+        """Nothing is traced yet."""
+        self._run = run
+        self._loss_and_grads = loss_and_grads
+        self._apply = apply
+        self._sums: dict[str, Any] = {}
+
+    def __call__(
+        self, batches: list[feed.Batch], stream: RandomStream
+    ) -> tuple[Metrics, bool]:
+        """Queue an update over several batches.
+
+        Args:
+            batches: At least one.
+            stream: Where randomness is drawn from.
+
+        Returns:
+            The metrics of all the batches together, and whether anything was traced.
+        """
+        parameters = self._run.model.trainable_parameters()
+        self._sums["grads"] = tree_map(mx.zeros_like, parameters)
+        sums: Metrics = {}
+        tokens: Metrics = {}
+        weight, traced = mx.array(0.0), False
+        try:
+            for batch in batches:
+                (part, part_weight, counted), first = self._run(
+                    "accumulate", self._add, batch, stream, self._sums
+                )
+                sums = {name: sums.get(name, 0.0) + part[name] for name in part}
+                weight, traced = weight + part_weight, traced or first
+                if counted:
+                    tokens = {"tokens": weight}
+                # Left lazy, the activations of all batches would be alive at once.
+                mx.eval(sums, weight, self._sums)
+            metrics, first = self._run(
+                "apply", self._apply_sums, (sums, weight), stream, self._sums
+            )
+        finally:
+            self._sums.clear()
+        return {**metrics, **tokens}, traced or first
+
+    def _add(self, *batch: mx.array) -> tuple[Metrics, mx.array, Metrics]:
+        metrics, grads = self._loss_and_grads(*batch)
+        counted = {"tokens": metrics.pop("tokens")} if "tokens" in metrics else {}
+        weight = counted.get("tokens", mx.array(feed.rows(batch)))
+        self._sums["grads"] = tree_map(
+            lambda total, g: total + weight.astype(g.dtype) * g,
+            self._sums["grads"],
+            grads,
+        )
+        return {k: weight * value for k, value in metrics.items()}, weight, counted
+
+    def _apply_sums(self, sums: Metrics, weight: mx.array) -> Metrics:
+        weight = mx.where(weight > 0, weight, 1)  # every target masked: all sums are 0
+        grads = tree_map(lambda g: g / weight.astype(g.dtype), self._sums["grads"])
+        return self._apply({name: sum_ / weight for name, sum_ in sums.items()}, grads)
