@@ -4,7 +4,10 @@ from lmxlab.lab.compare import Compare, Comparison
 from lmxlab.lab.knobs import Knob
 from lmxlab.lab.live import LivePlot
 from lmxlab.lab.panel import Panel, Result, Run
+from lmxlab.lab.picture import picture
 from lmxlab.lab.predict import Predict
+from lmxlab.lab.samples import Samples
+from lmxlab.lab.size import by_size
 
 __all__ = [
     "Compare",
@@ -15,4 +18,7 @@ __all__ = [
     "Predict",
     "Result",
     "Run",
+    "Samples",
+    "by_size",
+    "picture",
 ]

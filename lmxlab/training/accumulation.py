@@ -92,6 +92,6 @@ class Accumulation:
         return {k: weight * value for k, value in metrics.items()}, weight, counted
 
     def _apply_sums(self, sums: Metrics, weight: mx.array) -> Metrics:
-        weight = mx.where(weight > 0, weight, 1)  # every target masked: all sums are 0
+        weight = mx.where(weight == 0, 1, weight)  # every target masked: all sums are 0
         grads = tree_map(lambda g: g / weight.astype(g.dtype), self._sums["grads"])
         return self._apply({name: sum_ / weight for name, sum_ in sums.items()}, grads)

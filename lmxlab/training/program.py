@@ -7,6 +7,7 @@ each function is kept under all of these, and is traced again when one has chang
 
 from collections.abc import Callable
 from contextlib import contextmanager
+import threading
 from typing import TYPE_CHECKING, Any
 
 from lmxlab.training.state import RandomStream, arrays, places
@@ -53,6 +54,7 @@ class Programs:
         self.compiled = compiled
         self._programs: dict[Any, Callable[..., Any]] = {}
         self._seen: set[Any] = set()
+        self._thread = threading.get_ident()
         self.refresh()
 
     def __call__(
@@ -79,8 +81,14 @@ class Programs:
             What the function returned, and whether it was traced in this call.
 
         Raises:
+            RuntimeError: If this is not the thread in which it was built.
             Exception: What ``body`` raises, with a note that names the shapes.
         """
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                "this Trainer was built in another thread; MLX keeps its streams and "
+                "compiled functions per thread, so build it where you train"
+            )
         key = (name, *self._layout(), *self._frozen())
         signature = (key, *[(a.shape, a.dtype) for a in arrays(args)])
         first = signature not in self._seen

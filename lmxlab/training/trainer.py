@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 import math
-import threading
 from typing import Any
 import warnings
 
@@ -116,7 +115,6 @@ class Trainer:
         self.trace_count = 0
         self.lag = 1 if runtime.is_gpu() else 0
         self._stopping = False
-        self._thread = threading.get_ident()
         self._random = RandomStream(config.seed)
         self._run = Programs(
             model, self.optimizer, self.live, compiled=config.compile_step
@@ -153,11 +151,6 @@ class Trainer:
 
     def _queue(self, window: Sequence[Any]) -> _Queued:
         """Hand one update to the device, without waiting for it."""
-        if threading.get_ident() != self._thread:
-            raise RuntimeError(
-                "this Trainer was built in another thread; MLX keeps its streams and "
-                "compiled functions per thread, so build it where you train"
-            )
         batches = [feed.checked(batch, feed.vocab_size(self.model)) for batch in window]
         if not batches:
             raise ValueError("micro_batches is empty; pass at least one batch")
@@ -190,7 +183,8 @@ class Trainer:
         seconds = self._clock.ended(queued=bool(self.lag))
         record: Record = {"step": queued.step}
         record.update({name: value.item() for name, value in queued.metrics.items()})
-        record["tokens"] = int(record.get("tokens", queued.tokens))
+        tokens = record.get("tokens", queued.tokens)
+        record["tokens"] = int(tokens) if math.isfinite(tokens) else tokens
         record["step_seconds"] = seconds
         if queued.traced:
             record["first_call_seconds"] = seconds

@@ -36,7 +36,10 @@ def test_compiled_equals_eager_bit_for_bit(rule, trainer, rows, weights, same):
 
 def test_the_first_call_and_only_it_is_reported_by_itself(trainer, rows):
     records = trainer(max_steps=4).train(rows(4))
-    assert ["first_call_seconds" in record for record in records] == [True, *[False] * 3]
+    assert ["first_call_seconds" in record for record in records] == [
+        True,
+        *[False] * 3,
+    ]
 
 
 # ---------------------------------------------------------- the captured containers
@@ -353,7 +356,7 @@ def test_evaluation_restores_the_mode_of_each_module(trainer, rows):
     run.evaluate(rows(1))
     assert [module.training for module in run.model.modules()] == before
     assert set(before) == {True, False}
-    with pytest.raises(ValueError, match="broadcast|shape"):
+    with pytest.raises(ValueError, match=r"broadcast|shape"):
         run.evaluate([(rows(1)[0][0], rows(1, (2, 9))[0][1])])
     assert [module.training for module in run.model.modules()] == before
 

@@ -1,11 +1,15 @@
 """The loop: errors undo themselves, interrupts leave everything consistent."""
 
+import os
+from pathlib import Path
 import signal
 import subprocess
 import sys
 import threading
 import time
 
+import lmxlab
+from lmxlab.core.config import BlockConfig, ModelConfig
 from lmxlab.data import StoryWorld
 from lmxlab.models.base import LanguageModel
 from lmxlab.models.gpt import gpt_tiny
@@ -164,21 +168,21 @@ def test_other_metrics_of_the_loss_reach_records_and_evaluation(trainer, rows):
 
 
 def test_every_rule_learns_the_story_world():
-    """From ln 47 = 3.85 nats most of the way to the floor of 0.66, in 120 steps."""
+    """From ln 47 = 3.85 nats most of the way to the floor of 0.66, in 100 steps."""
     rates = {"adamw": 1e-2, "lion": 1e-3, "adafactor": 1e-2, "sgd": 0.3, "muon": 2e-2}
     final = {}
     for rule in OPTIMIZERS:
         mx.random.seed(0)
+        model = LanguageModel(ModelConfig(BlockConfig(), vocab_size=47, n_layers=1))
         config = TrainConfig(
-            optimizer=rule, learning_rate=rates[rule], warmup_steps=10, max_steps=120,
+            optimizer=rule, learning_rate=rates[rule], warmup_steps=10, max_steps=100,
             log_interval=0,
         )  # fmt: skip
-        model = LanguageModel(gpt_tiny(vocab_size=47, ffn="relu2"))
-        records = Trainer(model, config).train(StoryWorld())
+        world = StoryWorld()
+        records = Trainer(model, config).train(world)
         assert records[0]["loss"] == pytest.approx(np.log(47), abs=0.4)
         final[rule] = np.mean([record["loss"] for record in records[-10:]])
-    print(final)
-    assert all(0.66 < loss < 1.2 for loss in final.values()), final
+    assert all(world.entropy_floor < loss < 1.0 for loss in final.values()), final
 
 
 # -------------------------------------------------------------------------- bad batches
@@ -206,7 +210,9 @@ def test_a_bad_batch_leaves_the_model_as_it_was(
     untouched = trainer(dropout=0.2, compile_step=compiled)
     for batch in rows(after):
         untouched.train_step(batch)
-    assert run.train_step(rows(1)[0])["loss"] == untouched.train_step(rows(1)[0])["loss"]
+    assert (
+        run.train_step(rows(1)[0])["loss"] == untouched.train_step(rows(1)[0])["loss"]
+    )
     assert same(weights(run.model), weights(untouched.model))
 
 
@@ -255,9 +261,7 @@ def test_a_loss_that_is_not_finite_is_taken_back(
     assert run.step == 4
     assert consistent(run)
     assert counter.begun == counter.ended == 2
-    clean = trainer(
-        loss_fn=scaled_loss, compile_step=compiled, lr_schedule="constant"
-    )
+    clean = trainer(loss_fn=scaled_loss, compile_step=compiled, lr_schedule="constant")
     clean.train([batch for number, batch in enumerate(batches) if number != 2])
     assert same(weights(run.model), weights(clean.model))
 
@@ -348,7 +352,11 @@ def test_no_micro_batch_is_an_error(trainer):
 @pytest.mark.parametrize(
     ("result", "error", "message"),
     [
-        (lambda loss: mx.stack([loss, loss]), TypeError, r"loss is \(2,\); take its me"),
+        (
+            lambda loss: mx.stack([loss, loss]),
+            TypeError,
+            r"loss is \(2,\); take its me",
+        ),
         (lambda loss: "low", TypeError, "loss is str"),
         (lambda loss: None, TypeError, "loss is NoneType"),
         (lambda loss: (loss, {"step": loss}), ValueError, "reports 'step', which"),
@@ -496,8 +504,13 @@ def test_sigint_in_a_process_of_its_own(tmp_path):
         "assert next(run.stream(StoryWorld()))['loss'] < 9\n"
         "print('consistent', flush=True)\n"
     )
-    command = [sys.executable, str(script)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": str(Path(lmxlab.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
         try:
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.SIGINT)

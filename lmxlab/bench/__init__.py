@@ -1,0 +1,74 @@
+"""Measures what the lab promises about speed, on this machine, in a few minutes.
+
+    blas               matrix products, against the wheel's own BLAS
+    step_vs_bare       the library's step, against the same written by hand
+    compiled_vs_eager  the library's step, against itself without mx.compile
+    step_vs_plain      the library's step, against MLX as pip installs it
+    live_plot          throughput with the live plot, against without
+    first_call         what the first step costs, with an empty and a full kernel cache
+
+Every number is a median with its spread. What is compared took turns (see
+:mod:`lmxlab.bench.timing`), so ratios hold on a busy machine too; milliseconds do not.
+Left out on purpose: memory, and other frameworks.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+import importlib.metadata
+import os
+import platform
+import time
+from typing import Any
+
+import lmxlab
+from lmxlab import runtime
+
+Report = dict[str, Any]
+
+
+def measure(*, quick: bool = False, say: Callable[[str], None] = print) -> Report:
+    """Measure everything.
+
+    Args:
+        quick: Fewer samples, and no cold start: under a minute instead of under five.
+        say: Told what comes next.
+
+    Returns:
+        The machine and one entry for each measurement, all plain data. A measurement
+        that this machine cannot make is ``{"reason": ...}``.
+    """
+    from lmxlab.bench import sections
+
+    started = time.perf_counter()
+    report: Report = {"machine": machine(), "quick": quick}
+    effort = sections.QUICK if quick else sections.FULL
+    for name, section in sections.SECTIONS.items():
+        say(f"{name}: {(section.__doc__ or '').splitlines()[0].rstrip('.')}")
+        report[name] = section(effort)
+    report["machine"]["load_after"] = list(os.getloadavg())
+    report["seconds"] = time.perf_counter() - started
+    return report
+
+
+def machine() -> dict[str, Any]:
+    """Describe this machine: numbers of two machines are not to be compared.
+
+    Example:
+        >>> machine()["cores"] >= 1
+        True
+    """
+    prepared = runtime.preparation()
+    return {
+        "device": runtime.device_name(),
+        "cores": os.cpu_count(),
+        "load_before": list(os.getloadavg()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "lmxlab": lmxlab.__version__,
+        "mlx": importlib.metadata.version("mlx"),
+        "blas": prepared.blas,
+        "blas_threads": prepared.blas_threads,
+        "compiler": prepared.compiler,
+        "notes": list(prepared.notes),
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,146 @@
+"""What is measured: three small models, trained by the library and by hand.
+
+    story    105,000 parameters, 8 x 13 tokens     overhead decides
+    medium   345,000 parameters, 16 x 64 tokens    element-wise work decides
+    large    820,000 parameters, 16 x 128 tokens   matrix products decide
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import itertools
+from typing import Any
+
+from lmxlab.bench.timing import Step
+from lmxlab.core.config import BlockConfig, ModelConfig
+from lmxlab.models.base import LanguageModel
+from lmxlab.training.config import TrainConfig
+from lmxlab.training.loss import next_token_loss
+from lmxlab.training.trainer import Trainer
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+
+Batch = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and the shape of its batches."""
+
+    name: str
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    batch_size: int
+    seq_len: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in a batch."""
+        return self.batch_size * self.seq_len
+
+    def model(self) -> LanguageModel:
+        """Return the model, always with the same weights."""
+        mx.random.seed(0)
+        block = BlockConfig(d_model=self.d_model, n_heads=self.n_heads)
+        return LanguageModel(
+            ModelConfig(
+                block=block, vocab_size=self.vocab_size, n_layers=self.n_layers
+            )
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        """Return sixteen random batches, drawn beforehand, round and round."""
+        rng = np.random.default_rng(0)
+        shape = (16, self.batch_size, self.seq_len + 1)
+        tokens = rng.integers(0, self.vocab_size, shape).astype(np.int32)
+        pairs = [(row[:, :-1].copy(), row[:, 1:].copy()) for row in tokens]
+        return itertools.cycle(pairs)
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("story", 47, 64, 2, 4, 8, 13),
+        Case("medium", 64, 96, 3, 3, 16, 64),
+        Case("large", 256, 128, 4, 4, 16, 128),
+    )
+}
+
+
+def settings(*, compiled: bool = True) -> TrainConfig:
+    """Return the run's settings: it warms up while nothing is measured yet."""
+    return TrainConfig(
+        warmup_steps=100, max_steps=100_000, log_interval=0, compile_step=compiled
+    )
+
+
+def trainer_step(
+    case: Case, *, compiled: bool = True, callbacks: list[Any] | None = None
+) -> Step:
+    """Return the library's step: the next record of ``Trainer.stream``.
+
+    Args:
+        case: What to train.
+        compiled: Whether the step is compiled.
+        callbacks: The trainer's.
+
+    Returns:
+        A function that does one update and returns its record.
+    """
+    config = settings(compiled=compiled)
+    trainer = Trainer(case.model(), config, callbacks=callbacks or [])
+    records = trainer.stream(case.batches())
+    return lambda: next(records)
+
+
+def bare_step(case: Case) -> Step:
+    """Return the same update as one would write it by hand, with plain MLX.
+
+    Args:
+        case: What to train.
+
+    Returns:
+        A function that does one update and returns loss and gradient norm.
+    """
+    model, config, batches = case.model(), settings(), case.batches()
+    schedule = optim.join_schedules(
+        [
+            optim.linear_schedule(0.0, config.learning_rate, config.warmup_steps),
+            optim.cosine_decay(
+                config.learning_rate, config.max_steps - config.warmup_steps
+            ),
+        ],
+        [config.warmup_steps],
+    )
+    optimizer = optim.AdamW(
+        schedule,
+        betas=[config.beta1, config.beta2],
+        weight_decay=config.weight_decay,
+        bias_correction=True,
+    )
+    optimizer.init(model.trainable_parameters())
+    state = [model.state, optimizer.state, mx.random.state]
+
+    def loss_fn(model: nn.Module, tokens: mx.array, targets: mx.array) -> mx.array:
+        return next_token_loss(model, tokens, targets)[0]
+
+    loss_and_grad = nn.value_and_grad(model, loss_fn)
+
+    def update(tokens: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+        loss, grads = loss_and_grad(model, tokens, targets)
+        grads, norm = optim.clip_grad_norm(grads, config.max_grad_norm)
+        optimizer.update(model, grads)
+        return loss, norm
+
+    compiled = mx.compile(update, inputs=state, outputs=state)
+
+    def step() -> tuple[float, float]:
+        tokens, targets = next(batches)
+        loss, norm = compiled(mx.array(tokens), mx.array(targets))
+        mx.eval(loss, norm, state)
+        return float(loss.item()), float(norm.item())
+
+    return step

@@ -1,0 +1,253 @@
+"""The measurements, one function each: effort in, plain data out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import importlib.util
+import os
+import statistics
+import tempfile
+import time
+from typing import Any
+
+from lmxlab import runtime
+from lmxlab.bench import cases, timing
+from lmxlab.bench.cases import CASES, Case
+from lmxlab.bench.plain import Worker, original_environment, plain_environment
+
+Result = dict[str, Any]
+
+# At least, or at most, on two CPU cores under Linux. DESIGN's "Budgets".
+BUDGETS = {
+    "step_vs_bare": ("at most", 1.02),
+    "compiled_vs_eager": ("at least", 1.5),
+    "step_vs_plain": ("at least", 8.0),
+    "live_plot": ("at least", 0.97),
+}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is sampled: turns of steps, for each case that is measured.
+
+    Attributes:
+        bare: Turns and steps by case, for ``step_vs_bare``.
+        eager: The same for ``compiled_vs_eager``.
+        plain: The same for ``step_vs_plain``.
+        blas_sizes: Of the matrix products.
+        blas_seconds: For each size and BLAS.
+        plot_turns: Turns with and without the live plot.
+        plot_seconds: Of a turn.
+        cold: Whether to build all kernels afresh.
+    """
+
+    bare: dict[str, tuple[int, int]]
+    eager: dict[str, tuple[int, int]]
+    plain: dict[str, tuple[int, int]]
+    blas_sizes: tuple[int, ...]
+    blas_seconds: float
+    plot_turns: int
+    plot_seconds: float
+    cold: bool
+
+
+FULL = Effort(
+    bare={"story": (80, 10), "medium": (20, 8)},
+    eager={"story": (30, 10), "medium": (12, 8), "large": (5, 4)},
+    plain={"story": (12, 10), "medium": (6, 4), "large": (4, 1)},
+    blas_sizes=(256, 512, 1024),
+    blas_seconds=1.0,
+    plot_turns=12,
+    plot_seconds=1.5,
+    cold=True,
+)
+QUICK = Effort(
+    bare={"story": (30, 10)},
+    eager={"story": (10, 10), "medium": (4, 5), "large": (2, 3)},
+    plain={"story": (4, 10), "medium": (2, 3), "large": (1, 1)},
+    blas_sizes=(256, 512),
+    blas_seconds=0.3,
+    plot_turns=4,
+    plot_seconds=0.7,
+    cold=False,
+)
+
+# ------------------------------------------------------------------------------- BLAS
+
+
+def blas(effort: Effort) -> Result:
+    """Matrix products, against the wheel's own BLAS."""
+    sizes = effort.blas_sizes
+    ours: dict[int, list[float]] = {size: [] for size in sizes}
+    wheel: dict[int, list[float]] = {size: [] for size in sizes}
+    if not _has_fast_path():
+        for size in sizes:
+            ours[size] = timing.gflops(size, effort.blas_seconds)
+        return {
+            str(size): {"gflops": timing.summary(rates)} for size, rates in ours.items()
+        }
+    with Worker(plain_environment()) as plain:
+        for size in sizes:
+            for _ in range(2):
+                seconds = effort.blas_seconds / 2
+                ours[size] += timing.gflops(size, seconds)
+                wheel[size] += plain.ask("gflops", size=size, seconds=seconds)
+    return {
+        str(size): {
+            "gflops": timing.summary(ours[size]),
+            "gflops_wheel": timing.summary(wheel[size]),
+            "ratio": statistics.median(ours[size]) / statistics.median(wheel[size]),
+        }
+        for size in sizes
+    }
+
+
+def _has_fast_path() -> bool:
+    return runtime.preparation().applies
+
+
+# ------------------------------------------------------------------------------- step
+
+
+def step_vs_bare(effort: Effort) -> Result:
+    """The library's step, against the same written by hand."""
+    return {
+        name: _duel(
+            {
+                "bare": cases.bare_step(CASES[name]),
+                "library": cases.trainer_step(CASES[name]),
+            },
+            over="library",
+            under="bare",
+            turns=turns,
+            steps=steps,
+        )
+        for name, (turns, steps) in effort.bare.items()
+    }
+
+
+def compiled_vs_eager(effort: Effort) -> Result:
+    """The library's step, against itself without mx.compile."""
+    return {
+        name: _duel(
+            {
+                "compiled": cases.trainer_step(CASES[name]),
+                "eager": cases.trainer_step(CASES[name], compiled=False),
+            },
+            over="eager",
+            under="compiled",
+            turns=turns,
+            steps=steps,
+        )
+        for name, (turns, steps) in effort.eager.items()
+    }
+
+
+def _duel(
+    steps_of: dict[str, timing.Step], over: str, under: str, turns: int, steps: int
+) -> Result:
+    samples = timing.interleave(steps_of, turns, steps)
+    return _result(samples, over, under)
+
+
+def _result(samples: dict[str, list[float]], over: str, under: str) -> Result:
+    """Medians in milliseconds, and their ratio; the least samples are noise's floor."""
+    floor = {name: timing.quantile(values, 0.1) for name, values in samples.items()}
+    return {
+        **{f"{k}_ms": timing.summary(v, scale=1e3) for k, v in samples.items()},
+        "ratio": timing.ratio(samples, over, under),
+        "ratio_p10": floor[over] / floor[under],
+    }
+
+
+def step_vs_plain(effort: Effort) -> Result:
+    """The library's step, against MLX as pip installs it."""
+    if not _has_fast_path():
+        return {"reason": "MLX runs as pip installed it on this device"}
+    results = {}
+    with (
+        Worker(original_environment()) as ours,
+        Worker(plain_environment()) as plain,
+    ):
+        workers = {"library": ours, "plain": plain}
+        for name, (turns, steps) in effort.plain.items():
+            samples: dict[str, list[float]] = {"library": [], "plain": []}
+            for order in timing.orders(list(workers), turns):
+                for side in order:
+                    samples[side] += workers[side].ask("steps", case=name, count=steps)
+            results[name] = _result(samples, over="plain", under="library")
+    return results
+
+
+# -------------------------------------------------------------------------- live plot
+
+
+def live_plot(effort: Effort) -> Result:
+    """Throughput with the live plot, against without."""
+    missing = [
+        name
+        for name in ("IPython", "ipywidgets", "matplotlib")
+        if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        return {"reason": f"not installed: {', '.join(missing)} (the extra `lab`)"}
+    from lmxlab.lab.live import LivePlot
+
+    case = CASES["story"]
+    plot = LivePlot()
+    steps = {
+        "without": cases.trainer_step(case),
+        "with": cases.trainer_step(case, callbacks=[plot]),
+    }
+    for step in steps.values():  # first calls, imports and the first full drawing
+        _throughput(step, case, effort.plot_seconds)
+    drawn = plot.frames
+    rates: dict[str, list[float]] = {"without": [], "with": []}
+    for order in timing.orders(list(steps), effort.plot_turns):
+        for name in order:
+            rates[name].append(_throughput(steps[name], case, effort.plot_seconds))
+    return {
+        **{f"{k}_tokens_per_second": timing.summary(v) for k, v in rates.items()},
+        "ratio": timing.ratio(rates, "with", "without"),
+        "frames": plot.frames - drawn,
+    }
+
+
+def _throughput(step: Callable[[], Any], case: Case, seconds: float) -> float:
+    started, steps = time.perf_counter(), 0
+    while (spent := time.perf_counter() - started) < seconds:
+        step()
+        steps += 1
+    return case.tokens * steps / spent
+
+
+# ------------------------------------------------------------------------- first call
+
+
+def first_call(effort: Effort) -> Result:
+    """What the first step costs, with an empty and a full kernel cache."""
+    result: Result = {"warm": _first_step(original_environment())}
+    if not _has_fast_path():
+        return {**result, "cold": {"reason": "this device keeps no kernels as files"}}
+    if not effort.cold:
+        return {**result, "cold": {"reason": "left out by --quick"}}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o700)
+        environment = {**original_environment(), "LMXLAB_CACHE": folder}
+        cold = _first_step(environment)
+        return {"cold": cold, "warm": _first_step(environment)}
+
+
+def _first_step(environment: dict[str, str]) -> Result:
+    with Worker(environment) as worker:
+        answer: Result = worker.ask("first_step", case="story")
+    return answer
+
+
+SECTIONS: dict[str, Callable[[Effort], Result]] = {
+    "blas": blas,
+    "step_vs_bare": step_vs_bare,
+    "compiled_vs_eager": compiled_vs_eager,
+    "step_vs_plain": step_vs_plain,
+    "live_plot": live_plot,
+    "first_call": first_call,
+}

@@ -1,0 +1,87 @@
+"""Batches on their way in: grouped, checked, converted."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+from lmxlab.data import StoryWorld
+from lmxlab.training import feed
+from lmxlab.training.config import TrainConfig
+import mlx.core as mx
+import numpy as np
+import pytest
+
+
+@given(st.lists(st.integers()), st.integers(1, 5))
+def test_windows_lose_nothing_and_only_the_last_is_short(items, size):
+    windows = list(feed.windows(iter(items), size))
+    assert list(itertools.chain(*windows)) == items
+    assert all(len(window) == size for window in windows[:-1])
+    assert all(windows)
+
+
+def test_windows_take_no_more_than_they_give():
+    source = iter(range(10))
+    next(feed.windows(source, 3))
+    assert next(source) == 3
+
+
+def test_a_dataset_gets_batch_size_and_seed():
+    config = TrainConfig(batch_size=3, seed=7)
+    ours = next(feed.batches(StoryWorld(), config))
+    theirs = next(StoryWorld().batches(3, 7))
+    assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
+
+
+def test_evaluation_batches_of_a_dataset_are_the_same_every_time():
+    config = TrainConfig(batch_size=2)
+    first, again = (feed.reusable(StoryWorld(), config) for _ in range(2))
+    assert len(first) == feed.EVAL_BATCHES
+    assert [b[0].tolist() for b in first] == [b[0].tolist() for b in again]
+    assert first[0][0].shape == (2, 13)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (np.float64, mx.float32), (np.float32, mx.float32), (np.float16, mx.float32),
+        (np.int64, mx.int32), (np.uint8, mx.int32), (np.bool_, mx.bool_),
+    ],
+)  # fmt: skip
+def test_numpy_arrays_become_int32_float32_or_bool(dtype, expected):
+    (array,) = feed.checked(np.ones((2, 2), dtype), None)
+    assert array.dtype == expected
+    assert array.tolist() == np.ones((2, 2), dtype).tolist()
+
+
+def test_mlx_arrays_and_numbers_pass_as_they_are():
+    given_ = mx.ones((2, 2), mx.bfloat16)
+    array, number, count = feed.checked((given_, 0.5, np.int64(3)), None)
+    assert array is given_
+    assert (number.item(), number.dtype) == (0.5, mx.float32)
+    assert (count.item(), count.dtype) == (3, mx.int32)
+
+
+@pytest.mark.parametrize("kind", [np.array, mx.array])
+def test_only_integers_with_two_axes_are_taken_for_tokens(kind):
+    batch = (kind([[9.0, 99.0]]), kind([99]), kind([[[99]]]), kind([[0, 4]]))
+    assert len(feed.checked(batch, 5)) == 4
+    with pytest.raises(ValueError, match=r"batch\[3\] has token id 4"):
+        feed.checked(batch, 4)
+
+
+def test_a_negative_id_points_to_masks():
+    with pytest.raises(ValueError, match="with a mask, not with negative ids"):
+        feed.checked(np.array([[1, -100]]), 50)
+
+
+def test_the_vocabulary_is_found_in_config_or_args(tiny):
+    class Args:
+        vocab_size = 8
+
+    class Loaded:
+        args = Args()
+
+    assert feed.vocab_size(tiny()) == 11
+    assert feed.vocab_size(Loaded()) == 8
+    assert feed.vocab_size(object()) is None
