@@ -1,8 +1,8 @@
 """What is measured: three small models, trained by the library and by hand.
 
-    story    105,000 parameters, 8 x 13 tokens     overhead decides
-    medium   345,000 parameters, 16 x 64 tokens    element-wise work decides
-    large    820,000 parameters, 16 x 128 tokens   matrix products decide
+story    105,000 parameters, 8 x 13 tokens     overhead decides
+medium   345,000 parameters, 16 x 64 tokens    element-wise work decides
+large    820,000 parameters, 16 x 128 tokens   matrix products decide
 """
 
 from collections.abc import Iterator
@@ -46,9 +46,7 @@ class Case:
         mx.random.seed(0)
         block = BlockConfig(d_model=self.d_model, n_heads=self.n_heads)
         return LanguageModel(
-            ModelConfig(
-                block=block, vocab_size=self.vocab_size, n_layers=self.n_layers
-            )
+            ModelConfig(block=block, vocab_size=self.vocab_size, n_layers=self.n_layers)
         )
 
     def batches(self) -> Iterator[Batch]:

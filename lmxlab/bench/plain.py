@@ -68,7 +68,10 @@ class Worker:
         """Start the process."""
         package = str(Path(__file__).parents[2])
         paths = [package, environment.get("PYTHONPATH", "")]
-        environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment = {
+            **environment,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        }
         self._errors = tempfile.TemporaryFile(mode="w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lmxlab.bench.worker"],

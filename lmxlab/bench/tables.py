@@ -6,11 +6,12 @@ from typing import Any
 from lmxlab.bench.sections import BUDGETS
 
 Report = dict[str, Any]
-# The case that a budget is about; the others are shown for comparison.
+# The cases that a budget is about; the others are shown for comparison.
 BUDGETED = {
-    "step_vs_bare": "story",
-    "compiled_vs_eager": "story",
-    "step_vs_plain": "large",
+    "step_vs_bare": {"story"},
+    "compiled_vs_eager": {"story"},
+    "step_vs_plain": {"medium", "large"},
+    "live_plot": {""},
 }
 
 
@@ -56,7 +57,7 @@ def _section(name: str, result: Any) -> Iterator[str]:
 
 def _verdict(name: str, key: str, value: Any) -> str:
     section, _, case = name.partition(".")
-    if key != "ratio" or section not in BUDGETS or BUDGETED.get(section, "") != case:
+    if key != "ratio" or case not in BUDGETED.get(section, set()):
         return ""
     sense, bound = BUDGETS[section]
     kept = value <= bound if sense == "at most" else value >= bound
@@ -79,7 +80,9 @@ def compare(old: Report, new: Report) -> str:
     Returns:
         Aligned text: old, new, and new over old.
     """
-    lines = [f"{'change since the older report':44} {'old':>9} {'new':>9} {'new/old':>9}"]
+    lines = [
+        f"{'change since the older report':44} {'old':>9} {'new':>9} {'new/old':>9}"
+    ]
     known = ("device", "cores", "mlx", "blas", "blas_threads")
     for key in known:
         before, after = (report["machine"].get(key) for report in (old, new))

@@ -26,14 +26,14 @@ def steps(case: str, count: int) -> list[float]:
 
     Args:
         case: A name in ``cases.CASES``.
-        count: Steps; the first call of a case does two more, which are not counted.
+        count: Steps; the first call of a case does one more, which is not counted.
 
     Returns:
         Seconds of each step.
     """
     if case not in _steps:
         _steps[case] = cases.trainer_step(cases.CASES[case])
-        timing.seconds_of(_steps[case], 2)
+        timing.seconds_of(_steps[case], 1)
     return timing.seconds_of(_steps[case], count)
 
 

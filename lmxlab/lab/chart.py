@@ -264,9 +264,10 @@ class Chart:
             loss.hlines(
                 value, 0, self.total, colors=TEXT, linestyles=":", linewidth=1.2
             )
-            loss.text(
-                self.total, value, f"{label} {value:.3f}", color=TEXT, fontsize=8,
-                ha="right", va="top",
+            loss.annotate(
+                f"{label} {value:.3f}", (self.total, value), (0, -6),
+                textcoords="offset points", color=TEXT, fontsize=8, ha="right",
+                va="top",
             )  # fmt: skip
         for step, text in self.marks:
             for axes in self._axes:

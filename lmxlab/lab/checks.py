@@ -101,13 +101,13 @@ def check_live_factor(answer: Any) -> str | None:
 @checker
 def check_break_even(answer: Any) -> str | None:
     """Grade ``break_even(first_eager, first_compiled, eager, compiled)``, in steps."""
-    got = answer(0.5, 4.5, 0.010, 0.005)
-    if _close(got, 900.0):
+    got = answer(0.5, 4.5, 0.012, 0.004)
+    if _close(got, 4.5 / 0.008):
         return "Eager has a first call too: only the difference must be earned back."
-    if _close(got, 4.0 / 0.010) or _close(got, 4.0 / 0.005):
+    if _close(got, 4.0 / 0.012) or _close(got, 4.0 / 0.004):
         return "A step earns the difference of the two step times, not all of one."
-    if not _close(got, 800.0):
-        return "4 s dearer at first, 5 ms cheaper a step: 800 steps."
+    if not _close(got, 4.0 / 0.008):
+        return "4 s dearer at first, 8 ms cheaper a step: 500 steps."
     never = answer(0.5, 4.5, 0.005, 0.005)
     if not math.isinf(never) or never < 0:
         return "Steps that are no cheaper never earn anything back: return math.inf."
