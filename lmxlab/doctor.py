@@ -1,8 +1,9 @@
 """What this machine gives the lab, and what to do where it gives less than it could.
 
-A probe looks at one thing and returns findings: a fact, perhaps with advice. A probe that
-fails is a finding too, so that the doctor never raises: whoever runs it has a problem
-already. Training that cannot work, or crawls, is *broken*; everything else is advice.
+A probe looks at one thing and returns findings: a fact, perhaps with advice. A probe
+that fails is a finding too, so that the doctor never raises: whoever runs it has a
+problem already. Training that cannot work, or crawls, is *broken*; everything else is
+advice.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -126,7 +127,9 @@ def examine(probes: Iterable[Probe] | None = None) -> Report:
             advice = (
                 f"The doctor stumbled over {name}; please report it, with this line."
             )
-            findings.append(Finding(name, f"could not be examined: {error!r}", advice))
+            broken = probe in (mlx, compiler)  # without either nothing trains
+            fact = f"could not be examined: {error!r}"
+            findings.append(Finding(name, fact, advice, broken))
     return Report(findings)
 
 
@@ -161,8 +164,13 @@ def mlx() -> Iterator[Finding]:
             broken=True,
         )
         return
-    total = float(mx.arange(4).sum().item())
-    yield Finding("mlx", mx.__version__, broken=total != 6)
+    right = mx.arange(4).sum().item() == 6
+    yield Finding(
+        "mlx",
+        _version("mlx") or "of unknown version",
+        "" if right else "MLX cannot add: it is damaged. Reinstall it.",
+        broken=not right,
+    )
     yield Finding("device", f"{runtime.device_name()}, {mx.default_device()}")
 
 
@@ -348,8 +356,8 @@ def cuda() -> Iterator[Finding]:
     if not names:
         return
     brought = {name: _recorded_library(name) for name in ("mlx-cpu", *names)}
-    library = next(path for path, _ in brought.values() if path is not None)
-    size = library.stat().st_size
+    places = [path for path, _ in brought.values() if path is not None]
+    size = places[0].stat().st_size if places else -1
     winners = [name for name, (_, recorded) in brought.items() if recorded == size]
     winner = winners[0] if winners else "neither"
     lost = winner not in names

@@ -8,9 +8,9 @@ before (BLAS) or while (compiler) MLX starts, so ``import lmxlab`` does them:
    exports them and was loaded globally before ``mlx.core`` answers first.
 2. ``mx.compile`` writes C++ and calls ``g++`` without ``-march``, so its kernels stay
    scalar. A wrapper of that name, first on this process's PATH, adds vector flags. Not
-   ``-ffast-math``, which breaks inf and NaN, and no fused multiply-add, so that compiled
-   and eager steps stay equal bit for bit. MLX finds kernels by name alone, whatever the
-   flags, so they go into a cache folder of this user's, keyed by processor and flags.
+   ``-ffast-math``, which breaks inf and NaN, and no fused multiply-add, so that
+   compiled and eager steps stay equal bit for bit. MLX finds kernels by name, whatever
+   the flags, so they go into a folder of this user's, keyed by processor and flags.
 
 On Metal and CUDA neither is needed and neither runs. A failure never stops the import:
 it is a line in ``preparation().notes``, which ``lmxlab doctor`` prints.
@@ -128,17 +128,14 @@ def _installed(distribution: str) -> bool:
     return True
 
 
-# ------------------------------------------------------------------------------- BLAS
-
-
 def _bind_blas(done: Preparation) -> None:
     if _switched_off("LMXLAB_BLAS"):
         done.notes.append("LMXLAB_BLAS=off: MLX uses its wheel's own slow BLAS.")
         return
     if "mlx.core" in sys.modules:
         message = (
-            "mlx was imported before lmxlab, so it keeps its wheel's own BLAS, which is "
-            "many times slower. Put `import lmxlab` above `import mlx.core`, and "
+            "mlx was imported before lmxlab, so it keeps its wheel's own BLAS, many "
+            "times slower. Put `import lmxlab` above `import mlx.core`, and "
             "restart the kernel."
         )
         done.notes.append(message)
@@ -227,9 +224,6 @@ def _renamed_openblas(done: Preparation) -> Path | None:
             )
             copy.replace(target)
     return target
-
-
-# --------------------------------------------------------------------------- compiler
 
 
 def _bind_compiler(done: Preparation) -> None:
@@ -353,9 +347,6 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
-# ----------------------------------------------------------------------------- device
-
-
 def is_gpu() -> bool:
     """Whether MLX's default device is a GPU (Metal or CUDA).
 
@@ -374,6 +365,19 @@ def is_gpu() -> bool:
 def has_fused_attention() -> bool:
     """Whether ``mx.fast`` attention and norms are single kernels here (GPUs only)."""
     return is_gpu()
+
+
+def compiled_is_exact() -> bool:
+    """Whether compiled and eager steps agree bit for bit here.
+
+    They do on a Linux CPU, where the kernels are compiled without fused multiply-adds.
+    A GPU orders its sums differently, and agrees to rounding.
+
+    Example:
+        >>> compiled_is_exact() in (True, False)
+        True
+    """
+    return preparation().kernel_cache is not None and not is_gpu()
 
 
 def device_name() -> str:

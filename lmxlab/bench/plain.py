@@ -72,7 +72,8 @@ class Worker:
             **environment,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
-        self._errors = tempfile.TemporaryFile(mode="w+")
+        # A pipe nobody reads would fill and stop the process; closed in __exit__.
+        self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lmxlab.bench.worker"],
             stdin=subprocess.PIPE,

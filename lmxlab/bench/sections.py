@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 import importlib.util
-import os
 import statistics
 import tempfile
 import time
@@ -229,13 +228,15 @@ def _throughput(step: Callable[[], Any], case: Case, seconds: float) -> float:
 
 def first_call(effort: Effort) -> Result:
     """What the first step costs, with an empty and a full kernel cache."""
-    result: Result = {"warm": _first_step(original_environment())}
+    why_not = ""
     if not _has_fast_path():
-        return {**result, "cold": {"reason": "this device keeps no kernels as files"}}
-    if not effort.cold:
-        return {**result, "cold": {"reason": "left out by --quick"}}
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o700)
+        why_not = "this device keeps no kernels as files"
+    elif not effort.cold:
+        why_not = "left out by --quick"
+    if why_not:
+        warm = _first_step(original_environment())
+        return {"cold": {"reason": why_not}, "warm": warm}
+    with tempfile.TemporaryDirectory() as folder:  # of mode 0700, as it must be
         environment = {**original_environment(), "LMXLAB_CACHE": folder}
         cold = _first_step(environment)
         return {"cold": cold, "warm": _first_step(environment)}

@@ -90,7 +90,7 @@ def compare(old: Report, new: Report) -> str:
             lines.append(f"{key} differs: {before} became {after}")
     earlier = dict(_numbers(old))
     for name, value in _numbers(new):
-        if name in earlier and earlier[name]:
+        if earlier.get(name):
             before = earlier[name]
             lines.append(
                 f"{name:44} {_short(before):>9} {_short(value):>9} "

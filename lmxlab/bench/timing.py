@@ -135,8 +135,9 @@ def gflops(size: int, seconds: float) -> list[float]:
     def product() -> None:
         mx.eval(a @ b)
 
-    spent = seconds_of(product, 1)[0]
-    rates, spent = [], 0.0
+    seconds_of(product, 1)
+    rates: list[float] = []
+    spent = 0.0
     while not rates or (spent < seconds and len(rates) < 1000):
         took = seconds_of(product, 1)[0]
         spent += took

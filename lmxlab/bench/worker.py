@@ -4,6 +4,7 @@ Reads lines ``["question", {arguments}]`` from its input and prints one line of 
 each. It ends with its input.
 """
 
+from collections.abc import Callable
 import json
 from pathlib import Path
 import sys
@@ -56,7 +57,11 @@ def first_step(case: str) -> dict[str, Any]:
     return {"build": built, "first": first, "second": second, "kernels": kernels}
 
 
-QUESTIONS = {"gflops": gflops, "steps": steps, "first_step": first_step}
+QUESTIONS: dict[str, Callable[..., Any]] = {
+    "gflops": gflops,
+    "steps": steps,
+    "first_step": first_step,
+}
 
 
 def main() -> None:

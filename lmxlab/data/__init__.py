@@ -12,10 +12,10 @@ from lmxlab.data.batching import (
     Resumable,
     TokenArray,
     TokenDataset,
-    length_bucket,
-    pad_batch,
 )
-from lmxlab.data.story import ENTROPY_FLOOR, WORDS, StoryWorld, Verdict, entropy_floor
+from lmxlab.data.judge import Verdict, judge, survey
+from lmxlab.data.padding import length_bucket, pad_batch
+from lmxlab.data.story import ENTROPY_FLOOR, WORDS, StoryWorld, entropy_floor
 from lmxlab.data.text import load_text, python_docs, split_text
 from lmxlab.data.tokenizer import (
     ByteTokenizer,
@@ -40,10 +40,12 @@ __all__ = [
     "Verdict",
     "WordTokenizer",
     "entropy_floor",
+    "judge",
     "length_bucket",
     "load_text",
     "pad_batch",
     "python_docs",
     "split_text",
     "story",
+    "survey",
 ]

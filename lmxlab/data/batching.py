@@ -12,7 +12,7 @@ Windows are drawn at random with replacement. There are no epochs, and no stream
 corpora that exceed memory.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 import operator
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -97,7 +97,7 @@ class BatchIterator(Iterator[Batch]):
         seed: int,
     ) -> None:
         self._draw = draw
-        self.batch_size = _at_least("batch_size", batch_size, 1)
+        self.batch_size = at_least("batch_size", batch_size, 1)
         self.seed = _checked_seed(seed)
         self.position = 0
 
@@ -141,7 +141,7 @@ class BatchIterator(Iterator[Batch]):
                 f"batch_size={state['batch_size']} to continue the same data"
             )
         seed = _checked_seed(state["seed"])
-        self.position = _at_least("position", state["position"], 0)
+        self.position = at_least("position", state["position"], 0)
         self.seed = seed
 
 
@@ -175,8 +175,8 @@ class TokenDataset:
 
     def __init__(self, tokens: npt.ArrayLike, seq_len: int, *, stride: int = 1) -> None:
         self.tokens = as_tokens(tokens, "tokens")
-        self.seq_len = _at_least("seq_len", seq_len, 1)
-        self.stride = _at_least("stride", stride, 1)
+        self.seq_len = at_least("seq_len", seq_len, 1)
+        self.stride = at_least("stride", stride, 1)
         spare = len(self.tokens) - (self.seq_len + 1)
         if spare < 0:
             raise ValueError(
@@ -227,7 +227,7 @@ class TokenDataset:
         return BatchIterator(self._draw, batch_size, seed)
 
     def eval_batches(
-        self, batch_size: int, n_batches: int
+        self, batch_size: int, n_batches: int = 4
     ) -> list[tuple[TokenArray, TokenArray]]:
         """Return the same batches at every call, spread evenly over the text.
 
@@ -244,95 +244,14 @@ class TokenDataset:
         Raises:
             ValueError: If batch_size or n_batches is below 1.
         """
-        _at_least("batch_size", batch_size, 1)
-        _at_least("n_batches", n_batches, 1)
+        at_least("batch_size", batch_size, 1)
+        at_least("n_batches", n_batches, 1)
         spread = np.linspace(0, self.n_windows - 1, batch_size * n_batches)
         numbers = spread.round().astype(np.int64).reshape(n_batches, batch_size)
         return [self.windows(row) for row in numbers]
 
     def _draw(self, rng: np.random.Generator, n: int) -> Batch:
         return self.windows(rng.integers(self.n_windows, size=n))
-
-
-def pad_batch(
-    rows: Sequence[npt.ArrayLike], pad_id: int = 0, *, length: int | None = None
-) -> tuple[TokenArray, TokenArray, npt.NDArray[np.float32]]:
-    """Stack token rows of unequal length into one rectangle, with a mask.
-
-    Args:
-        rows: B rows of token IDs, each of at least 2 tokens.
-        pad_id: ID that fills the input and the target after a row's end.
-        length: Width T of the result; by default that of the longest row, less one.
-            Pass ``length_bucket(...)`` to keep the number of shapes small.
-
-    Returns:
-        ``(inputs, targets, mask)``, each (B, T). IDs are int32. The mask is float32, 1
-        where the target is a token of the row and 0 where it is padding.
-
-    Raises:
-        ValueError: If rows is empty, a row has fewer than 2 tokens or an ID out of
-            range, or length is too small for the longest row.
-
-    Example:
-        >>> inputs, targets, mask = pad_batch([[1, 2, 3], [4, 5]])
-        >>> inputs.tolist(), targets.tolist(), mask.tolist()
-        ([[1, 2], [4, 0]], [[2, 3], [5, 0]], [[1.0, 1.0], [1.0, 0.0]])
-    """
-    if len(rows) == 0:
-        raise ValueError("rows is empty; pass at least one row of token IDs")
-    pad = _at_least("pad_id", pad_id, 0)
-    arrays = [as_tokens(row, f"rows[{i}]") for i, row in enumerate(rows)]
-    for i, array in enumerate(arrays):
-        if len(array) < 2:
-            raise ValueError(
-                f"rows[{i}] has 1 token; a row needs 2 to have an input and a target"
-            )
-    longest = max(map(len, arrays)) - 1
-    width = longest if length is None else _at_least("length", length, 1)
-    if width < longest:
-        raise ValueError(
-            f"length={width} is too small: the longest row needs {longest}; "
-            f"truncate the rows or raise length"
-        )
-    inputs = np.full((len(arrays), width), pad, dtype=np.int32)
-    targets = inputs.copy()
-    mask = np.zeros(inputs.shape, dtype=np.float32)
-    for i, array in enumerate(arrays):
-        n = len(array) - 1
-        inputs[i, :n], targets[i, :n], mask[i, :n] = array[:-1], array[1:], 1.0
-    return inputs, targets, mask
-
-
-def length_bucket(n: int, buckets: Sequence[int]) -> int:
-    """Round a length up to the nearest bucket.
-
-    A compiled step is traced once for each shape and the traces are kept for ever, so a
-    few buckets cost a little padding and save many traces.
-
-    Args:
-        n: A length in tokens, at least 1.
-        buckets: Allowed lengths, in any order.
-
-    Returns:
-        The smallest bucket that is at least n.
-
-    Raises:
-        ValueError: If there are no buckets, one is below 1, or n exceeds the largest.
-
-    Example:
-        >>> [length_bucket(n, [16, 32, 64]) for n in (1, 16, 17, 64)]
-        [16, 16, 32, 64]
-    """
-    _at_least("n", n, 1)
-    if len(buckets) == 0:
-        raise ValueError("buckets is empty; pass the lengths to round up to")
-    fitting = [b for b in buckets if _at_least("every bucket", b, 1) >= n]
-    if not fitting:
-        raise ValueError(
-            f"n={n} exceeds the largest bucket, {max(buckets)}; "
-            f"add a bucket of at least {n} or truncate the row"
-        )
-    return min(fitting)
 
 
 def shift(rows: TokenArray) -> tuple[TokenArray, TokenArray]:
@@ -407,7 +326,22 @@ def numbered_rng(seed: int, number: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
 
 
-def _at_least(name: str, value: int, low: int) -> int:
+def at_least(name: str, value: int, low: int) -> int:
+    """Return an integer argument, or say by name why it will not do.
+
+    Args:
+        name: The argument's name.
+        value: What was given.
+        low: The smallest legal value.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is too small.
+
+    Example:
+        >>> at_least("n", 3, 1)
+        3
+    """
     try:
         number = operator.index(value)
     except TypeError as error:
@@ -418,7 +352,7 @@ def _at_least(name: str, value: int, low: int) -> int:
 
 
 def _checked_seed(seed: int) -> int:
-    number = _at_least("seed", seed, 0)
+    number = at_least("seed", seed, 0)
     if number >= _MAX_SEED:
         raise ValueError(f"seed must be below 2**63, got {number}")
     return number

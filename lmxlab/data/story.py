@@ -22,8 +22,7 @@ In the "stream" layout a row goes on into the next story, whose first name has t
 predicted too (ln 10 more): 0.7783 over whole stories of 14 tokens.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 import math
 from typing import Literal, TypeAlias
 
@@ -156,8 +155,8 @@ def preference_pairs(n: int, seed: Seed) -> tuple[TokenArray, TokenArray]:
 
     Example:
         >>> kind, unkind = preference_pairs(4, seed=0)
-        >>> bool((kind[:, :9] == unkind[:, :9]).all()), judge(unkind[0]).kind
-        (True, False)
+        >>> bool((kind[:, :9] == unkind[:, :9]).all())
+        True
     """
     rng = np.random.default_rng(seed)
     kind = sentences(n, rng)
@@ -190,8 +189,8 @@ def conditional(prefix: npt.ArrayLike) -> npt.NDArray[np.float64]:
     for i, token in enumerate(ids):
         if token not in _continuations(ids[i - i % SENTENCE_LENGTH : i]):
             raise ValueError(
-                f"prefix[{i}] is {_word(token)!r}, which no story has after "
-                f"{' '.join(map(_word, ids[:i]))!r}; pass a prefix of stories"
+                f"prefix[{i}] is {word(token)!r}, which no story has after "
+                f"{' '.join(map(word, ids[:i]))!r}; pass a prefix of stories"
             )
     allowed = _continuations(ids[len(ids) - len(ids) % SENTENCE_LENGTH :])
     probabilities = np.zeros(len(WORDS))
@@ -264,7 +263,7 @@ class StoryWorld:
         """
         return BatchIterator(self._draw, batch_size, seed)
 
-    def eval_batches(self, batch_size: int, n_batches: int) -> list[Batch]:
+    def eval_batches(self, batch_size: int, n_batches: int = 4) -> list[Batch]:
         """Return the same batches at every call, from a stream no seed trains on.
 
         With 54,000 stories in all, a single story may well occur in training too.
@@ -291,86 +290,6 @@ class StoryWorld:
         a_row = math.ceil((self.seq_len + 1) / SENTENCE_LENGTH)
         rows = sentences(n * a_row, rng).reshape(n, -1)
         return shift(rows[:, : self.seq_len + 1])
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the oracle says of one sample.
-
-    Attributes:
-        grammatical: The sample is one sentence of the template, whoever the names are.
-        right_names: It is grammatical, and the two names differ and come back in order.
-        kind: Whether the ending is kind; None when the sample is not grammatical.
-
-    Example:
-        >>> judge("Ann and Ben saw a red hat and Ben hid it from Ann .")
-        Verdict(grammatical=True, right_names=False, kind=False)
-    """
-
-    grammatical: bool
-    right_names: bool
-    kind: bool | None
-
-
-def judge(sample: str | npt.ArrayLike) -> Verdict:
-    """Judge one sample; whatever a model may produce has a verdict.
-
-    Args:
-        sample: Text, or token IDs of shape (L,). IDs outside the vocabulary are
-            ungrammatical, not an error. Cut a longer sample after its full stop.
-
-    Returns:
-        The verdict. It parses words and shares nothing with the generator but the
-        word lists, so each is a check of the other.
-
-    Raises:
-        ValueError: If IDs have more than one dimension; see `survey`.
-
-    Example:
-        >>> judge("Ann and Ben saw a red hat and Ann gave it to Ben .")
-        Verdict(grammatical=True, right_names=True, kind=True)
-        >>> judge("Ann and Ann and")
-        Verdict(grammatical=False, right_names=False, kind=None)
-    """
-    words = sample.split() if isinstance(sample, str) else _words(sample)
-    match words:
-        case [n, "and", f, "saw", "a", adjective, thing, "and", n2, *ending, f2, "."]:
-            grammatical = (
-                {n, f, n2, f2} <= set(NAMES)
-                and adjective in ADJECTIVES
-                and thing in THINGS
-                and tuple(ending) in ENDINGS
-            )
-            if grammatical:
-                right_names = n != f and (n, f) == (n2, f2)
-                return Verdict(True, right_names, tuple(ending) in KIND_ENDINGS)
-    return Verdict(grammatical=False, right_names=False, kind=None)
-
-
-def survey(samples: Iterable[str | npt.ArrayLike]) -> dict[str, float]:
-    """Judge many samples and return the share of each virtue among all of them.
-
-    Args:
-        samples: Texts or rows of token IDs; an array of shape (n, L) will do.
-
-    Returns:
-        Shares in [0, 1] under "grammatical", "right_names" and "kind".
-
-    Raises:
-        ValueError: If there are no samples.
-
-    Example:
-        >>> survey(sentences(10, seed=0))["right_names"]
-        1.0
-    """
-    verdicts = [judge(sample) for sample in samples]
-    if not verdicts:
-        raise ValueError("samples is empty; pass at least one sample to judge")
-    return {
-        "grammatical": sum(v.grammatical for v in verdicts) / len(verdicts),
-        "right_names": sum(v.right_names for v in verdicts) / len(verdicts),
-        "kind": sum(v.kind is True for v in verdicts) / len(verdicts),
-    }
 
 
 def _continuations(story: Sequence[int]) -> list[int]:
@@ -415,14 +334,14 @@ def _checked_seq_len(layout: Layout, seq_len: int | None) -> int:
     raise ValueError(f'layout must be "sentence" or "stream", got {layout!r}')
 
 
-def _words(ids: npt.ArrayLike) -> list[str]:
-    array = np.asarray(ids)
-    if array.ndim != 1:
-        raise ValueError(
-            f"a sample must be 1-D, got shape {array.shape}; use survey for many"
-        )
-    return [_word(int(i)) for i in array]
+def word(token: int) -> str:
+    """Return the word of an ID, or ``<ID>`` for one outside the vocabulary.
 
+    Args:
+        token: Any integer.
 
-def _word(token: int) -> str:
+    Example:
+        >>> word(1), word(99)
+        ('Ann', '<99>')
+    """
     return WORDS[token] if 0 <= token < len(WORDS) else f"<{token}>"

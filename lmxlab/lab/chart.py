@@ -74,7 +74,7 @@ class Curve:
 
 def _thin(values: list[float]) -> NDArray[np.float64]:
     """Keep at most MAX_POINTS values, the last among them, at a constant cost."""
-    stride = max(1, math.ceil(len(values) / MAX_POINTS))
+    stride = max(1, math.ceil((len(values) - 1) / (MAX_POINTS - 1)))
     kept = values[::stride]
     if values and (len(values) - 1) % stride:
         kept.append(values[-1])

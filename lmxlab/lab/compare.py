@@ -5,7 +5,8 @@ hands over. What tracing and compiling cost is shown apart from the steps.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 import math
 import statistics
 from typing import Any
@@ -185,7 +186,8 @@ class Compare(Controls):
         self.comparison: Comparison | None = None
         self._chart = self._new_chart(1)
         varied = [key for values in variants.values() for key in values]
-        super().__init__(experiment, knobs, varied)
+        at_reset = [replace(knob, live=False) for knob in knobs]
+        super().__init__(experiment, at_reset, varied)
 
     def run(self, steps: int | None = None, **settings: Any) -> Comparison:
         """Compare at once, in this cell, and leave a picture and a table behind.
@@ -216,15 +218,13 @@ class Compare(Controls):
     def show(self) -> None:
         """Display picture and table; they need no kernel."""
         super().show()
-        if in_notebook() and self.comparison is not None:
+        if in_notebook() and self.comparison is not None and self._is_timed():
             display(Markdown(self.comparison.table()))
 
     def describe(self) -> str:
         """Say in a few lines where the comparison stands."""
         names = " against ".join(self.variants)
-        if self._results() and all(
-            len(result.history) > 2 for result in self._results().values()
-        ):
+        if self._is_timed():
             return f"{names}: {Comparison(self._results()).summary()}"
         return f"{names}: press Start, or call .run()."
 
@@ -261,8 +261,9 @@ class Compare(Controls):
                         yield {**record, "variant": name}
                 order.reverse()  # A B, B A: whoever goes second gains nothing
         finally:
-            for stream in streams.values():
-                stream.close()  # type: ignore[attr-defined]
+            with ExitStack() as stack:  # closes all, also after one has raised
+                for stream in streams.values():
+                    stack.callback(stream.close)  # type: ignore[attr-defined]
 
     def _show(self, record: Record) -> None:
         self._chart.add(record, record["variant"])
@@ -297,8 +298,15 @@ class Compare(Controls):
             "traces": sum(result.trainer.trace_count for result in results.values()),
         }
 
+    def _is_timed(self) -> bool:
+        """Whether each variant has done enough for medians."""
+        counts = [
+            sum("first_call_seconds" not in record for record in result.history)
+            for result in self._results().values()
+        ]
+        return min(counts, default=0) >= 2
+
     def _end(self, state: str) -> None:
         super()._end(state)
-        results = self._results().values()
-        if state != "failed" and results and all(len(r.history) > 2 for r in results):
+        if state != "failed" and self._is_timed():
             self.say(Comparison(self._results()).summary())

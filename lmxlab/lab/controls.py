@@ -19,7 +19,8 @@ BUTTONS = {
     "stop": ("Stop", "stop", "End the run"),
     "reset": ("Reset", "refresh", "End the run and begin again with a new model"),
 }
-_by_cell: "weakref.WeakValueDictionary[str, Controls]" = weakref.WeakValueDictionary()
+# Cell to the execution that made panels in it, and the panels.
+_by_cell: "dict[str, tuple[int, weakref.WeakSet[Controls]]]" = {}
 
 
 class Controls(Driver):
@@ -104,14 +105,10 @@ class Controls(Driver):
         self.halt()
         self._reset()
         self._task = None
-        self._moving = True
-        try:
-            for name, value in settings.items():
-                self.settings[name] = value
-                if name in self.controls:
-                    self.knobs[name].move(self.controls[name], value)
-        finally:
-            self._moving = False
+        for name, value in settings.items():
+            self.settings[name] = value
+            if name in self.controls:
+                self._turn_to(name, value)
         self.drain(enough)
 
     def show(self) -> None:
@@ -136,7 +133,16 @@ class Controls(Driver):
             self._change_live(name, value)
         except ValueError:
             self.settings[name] = before
+            self._turn_to(name, before)
             raise
+
+    def _turn_to(self, name: str, value: Any) -> None:
+        """Let a knob show a value that nobody asked for by turning it."""
+        self._moving = True
+        try:
+            self.knobs[name].move(self.controls[name], value)
+        finally:
+            self._moving = False
 
     # ------------------------------------------------------------------- what it shows
 
@@ -228,7 +234,8 @@ class Controls(Driver):
         }
         attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
         text = " &middot; ".join(
-            [f"<b>{state}</b>", f"step {step}/{self.total}"]
+            [f"<b>{state}</b>"]
+            + ([f"step {step}/{self.total}"] if self.total else [])
             + [f"{name} {value}" for name, value in numbers.items()]
         )
         self.status.value = f'<div class="lmx-status" {attributes}>{text}</div>'
@@ -236,7 +243,7 @@ class Controls(Driver):
 
 
 def _replace_panel_of_this_cell(panel: Controls) -> None:
-    """Stop the panel that the same cell made when it ran before."""
+    """Stop the panels that the same cell made when it ran before."""
     if not in_notebook():
         return
     from IPython.core.getipython import get_ipython
@@ -245,8 +252,10 @@ def _replace_panel_of_this_cell(panel: Controls) -> None:
     cell = shell.get_parent().get("metadata", {}).get("cellId")
     if cell is None:
         return
-    key = f"{type(panel).__name__} {cell}"
-    earlier = _by_cell.get(key)
-    if earlier is not None:
-        earlier.halt()
-    _by_cell[key] = panel
+    execution, panels = _by_cell.get(cell, (None, weakref.WeakSet()))
+    if execution != shell.execution_count:
+        for earlier in panels:
+            earlier._act("stop")
+        panels = weakref.WeakSet()
+        _by_cell[cell] = shell.execution_count, panels
+    panels.add(panel)

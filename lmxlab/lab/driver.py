@@ -28,12 +28,14 @@ class Driver(ABC):
     Attributes:
         state: One of the six words above.
         error: What ended the run when it failed, or None.
+        error_was_raised: Whether a cell got that error from ``wait()`` or ``run()``.
     """
 
     def __init__(self) -> None:
         """Remember the loop of the cell that this is built in, if there is one."""
         self.state = "idle"
         self.error: BaseException | None = None
+        self.error_was_raised = False
         self._stream: Iterator[Record] | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Event | None = None
@@ -122,7 +124,7 @@ class Driver(ABC):
                 self._hold(True)
             elif action in ("stop", "reset"):
                 self.halt()
-                if action == "reset":
+                if action == "reset" and not self._inside:
                     self._reset()
         except Exception as error:  # shown in words; wait() and run() raise it again
             self._fail(error)
@@ -137,6 +139,8 @@ class Driver(ABC):
             self._task = None
         self.state = state
         self._hold(state == "paused")
+        if self._inside:  # a callback in the middle of a step: its loop goes on
+            return
         if self._task is not None and self._wake is not None:
             self._wake.set()
         elif self._loop is not None and self._loop.is_running():
@@ -158,6 +162,7 @@ class Driver(ABC):
 
     def _reset(self) -> None:
         self.state, self.error, self._owed = "idle", None, 0
+        self.error_was_raised = False
         self._stopping, self._last, self._busy = False, {}, 0.0
         self._frame_pacer = Pacer()
 
@@ -272,8 +277,7 @@ class Driver(ABC):
         except (asyncio.CancelledError, KeyboardInterrupt):
             self.halt()
             raise
-        if self.error is not None:
-            raise self.error
+        self._raise_error()
         return self._result()
 
     def drain(self, enough: Callable[[], bool]) -> None:
@@ -289,5 +293,9 @@ class Driver(ABC):
         while self._advance():
             if enough():
                 self.halt()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
         if self.error is not None:
+            self.error_was_raised = True
             raise self.error

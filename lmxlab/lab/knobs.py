@@ -12,6 +12,7 @@ from lmxlab.training.config import TrainConfig
 
 _STYLE = {"description_width": "112px"}
 _LAYOUT = {"width": "400px"}
+_NOTCH = 0.05  # of a logarithmic slider: 20 for a factor of ten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,11 @@ class Knob:
         """
         options = getattr(control, "options", None)
         if options is not None and value not in options:
-            control.options = sorted({*options, value})
+            control.options = _with(options, value)
+        if isinstance(control, widgets.FloatLogSlider):
+            bounds = self._bounds()
+            assert bounds is not None
+            control.min = _first_notch(value, bounds[0], control.step)
         control.value = value
 
     def _control(self, value: Any) -> Any:
@@ -129,12 +134,12 @@ class Knob:
                 2**n for n in range(int(high).bit_length()) if low <= 2**n <= high
             ]
             return widgets.SelectionSlider(
-                options=sorted({*powers, value}), value=value, **common
+                options=_with(powers, value), value=value, **common
             )
         if logarithmic:
             return widgets.FloatLogSlider(
-                value, min=math.log10(low), max=math.log10(high), step=0.05,
-                readout_format=".2e", **common,
+                value, min=_first_notch(value, low, _NOTCH), max=math.log10(high),
+                step=_NOTCH, readout_format=".2e", **common,
             )  # fmt: skip
         return widgets.FloatSlider(
             value, min=low, max=high, step=(high - low) / 100, readout_format=".3g",
@@ -152,6 +157,27 @@ class Knob:
     def _choices(self) -> Sequence[Any] | None:
         choices: Sequence[Any] | None = self._declared("choices")
         return choices
+
+
+def _with(options: Sequence[Any], value: Any) -> list[Any]:
+    """Return the options and the value, in order where there is one."""
+    if value in options:
+        return list(options)
+    try:
+        return sorted([*options, value])
+    except TypeError:
+        return [*options, value]
+
+
+def _first_notch(value: float, low: float, notch: float) -> float:
+    """Return the least exponent from which notches of a log slider hit a value.
+
+    The slider in the page shows the nearest notch, not the value.
+    """
+    if value <= low:
+        return math.log10(low)
+    exponent = math.log10(value)
+    return exponent - notch * math.floor((exponent - math.log10(low)) / notch)
 
 
 def _fields() -> dict[str, "dataclasses.Field[Any]"]:

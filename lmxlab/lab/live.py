@@ -13,6 +13,7 @@ import ipywidgets as widgets
 from lmxlab.lab.chart import Chart
 from lmxlab.training.callbacks import Callback, Record
 from lmxlab.training.config import TrainConfig
+from traitlets import Unicode
 
 ALT = "Two plots against training steps: loss in nats per token, and tokens per second."
 
@@ -54,11 +55,22 @@ class Pacer:
         self._next = now + max(1 / self.rate, seconds / self.share - seconds)
 
 
+class _Picture(widgets.Image):  # type: ignore[misc]
+    """An image with a tooltip: the ``title`` that names it to a screen reader.
+
+    The front end (ipywidgets 8.1) reads ``description`` when it sets a tooltip. An
+    Image has none, and an error would take the picture's place.
+    """
+
+    description = Unicode("").tag(sync=True)
+
+
 def picture_widget() -> widgets.Image:
     """Return the empty image, of class ``lmx-plot``, that frames are put into."""
-    image = widgets.Image(format="png", layout={"width": "100%", "max_width": "840px"})
+    image = _Picture(
+        format="png", tooltip=ALT, layout={"width": "100%", "max_width": "840px"}
+    )
     image.add_class("lmx-plot")
-    image.tooltip = ALT
     return image
 
 

@@ -171,6 +171,7 @@ class Panel(Controls):
         self.result: Result | None = None
         self._chart = Chart(total=1)
         self._lag = 0
+        self._last_wanted: int | None = None
         super().__init__(experiment, knobs)
 
     def run(self, steps: int | None = None, **settings: Any) -> Result:
@@ -190,9 +191,13 @@ class Panel(Controls):
         """
         if steps is not None and steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
-        self._run_now(
-            settings, lambda: steps is not None and self._last.get("step", 0) >= steps
-        )
+        self._last_wanted = steps
+        try:
+            self._run_now(
+                settings, lambda: steps is not None and self._last["step"] >= steps
+            )
+        finally:
+            self._last_wanted = None
         self.show()
         assert self.result is not None
         return self.result
@@ -220,13 +225,18 @@ class Panel(Controls):
 
     def _show(self, record: Record) -> None:
         self._chart.add(record)
+        self._hold(self.state == "paused")
 
     def _png(self) -> bytes:
         return self._chart.png()
 
     def _hold(self, held: bool) -> None:
-        if self.result is not None:
-            self.result.trainer.lag = 0 if held else self._lag
+        if self.result is None:
+            return
+        next_step = self._last.get("step", 0) + 1
+        if self._last_wanted is not None and next_step >= self._last_wanted:
+            held = True  # nothing is queued behind the last step of run(steps=...)
+        self.result.trainer.lag = 0 if held else self._lag
 
     def _behind(self) -> bool:
         done = self._last.get("step", 0)
@@ -246,7 +256,7 @@ class Panel(Controls):
             return
         self.result.trainer.set_live(name, value)
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
-        done = self._last.get("step", 0)
+        done = self.result.trainer.step  # one may be queued already
         self._chart.mark(done, f"{name} {text}")
         self.say(f"{self.knobs[name].words} = {text} from step {done + 1} on.")
 

@@ -4,7 +4,16 @@ import math
 
 from hypothesis import given
 from hypothesis import strategies as st
-from lmxlab.data import ENTROPY_FLOOR, WORDS, StoryWorld, entropy_floor, story
+from lmxlab.data import (
+    ENTROPY_FLOOR,
+    WORDS,
+    StoryWorld,
+    Verdict,
+    entropy_floor,
+    judge,
+    story,
+    survey,
+)
 from lmxlab.data.batching import Dataset, Resumable
 import mlx.core as mx
 import numpy as np
@@ -104,7 +113,7 @@ def test_rows_are_shifted_by_one_and_hold_one_story():
     assert inputs.dtype == targets.dtype == np.int32
     assert (inputs[:, 1:] == targets[:, :-1]).all()
     whole = np.concatenate([inputs, targets[:, -1:]], axis=1)
-    assert story.survey(whole)["right_names"] == 1.0
+    assert survey(whole)["right_names"] == 1.0
 
 
 def test_story_world_is_a_dataset_whose_data_the_seed_decides():
@@ -130,18 +139,18 @@ def test_evaluation_is_the_same_at_every_call_and_not_a_training_stream():
 @given(numbers)
 def test_the_oracle_accepts_every_story_and_knows_kindness(number):
     row = story.stories([number])[0]
-    verdict = story.judge(row)
+    verdict = judge(row)
     assert verdict.grammatical
     assert verdict.right_names
     assert verdict.kind is (number % 6 < 3)
-    assert story.judge(story.TOKENIZER.decode(row)) == verdict
+    assert judge(story.TOKENIZER.decode(row)) == verdict
 
 
 @given(numbers, st.integers(0, 13), st.integers(0, 46))
 def test_changing_one_token_keeps_a_true_story_only_if_it_is_one(number, place, token):
     row = story.stories([number])[0]
     row[place] = token
-    verdict = story.judge(row)
+    verdict = judge(row)
     try:
         possible = [story.conditional(row[:i])[t] > 0 for i, t in enumerate(row)]
     except ValueError:
@@ -153,9 +162,9 @@ def test_changing_one_token_keeps_a_true_story_only_if_it_is_one(number, place, 
 @given(numbers, st.integers(0, 13))
 def test_a_missing_or_doubled_token_is_ungrammatical(number, place):
     row = story.stories([number])[0].tolist()
-    rejected = story.Verdict(False, False, None)
-    assert story.judge(row[:place] + row[place + 1 :]) == rejected
-    assert story.judge([*row[:place], row[place], *row[place:]]) == rejected
+    rejected = Verdict(False, False, None)
+    assert judge(row[:place] + row[place + 1 :]) == rejected
+    assert judge([*row[:place], row[place], *row[place:]]) == rejected
 
 
 @pytest.mark.parametrize(
@@ -171,30 +180,30 @@ def test_a_missing_or_doubled_token_is_ungrammatical(number, place):
     ],
 )
 def test_verdicts_by_hand(text, expected):
-    verdict = story.judge(text)
+    verdict = judge(text)
     assert (verdict.grammatical, verdict.right_names, verdict.kind) == expected
 
 
 def test_the_oracle_takes_mlx_rows_and_ids_that_no_word_has():
     row = story.sentences(1, seed=0)[0]
-    assert story.judge(mx.array(row)).right_names
+    assert judge(mx.array(row)).right_names
     for strange in (-1, 47, 255):
         row[5] = strange
-        assert not story.judge(row).grammatical
+        assert not judge(row).grammatical
     with pytest.raises(ValueError, match=r"shape \(1, 14\).*survey"):
-        story.judge(story.sentences(1, seed=0))
+        judge(story.sentences(1, seed=0))
 
 
 def test_survey_counts_shares():
     good = "Ann and Ben saw a red hat and Ann gave it to Ben ."
     mean = "Ann and Ben saw a red hat and Ben took it from Ann ."
-    assert story.survey([good, mean, "hat", ""]) == {
+    assert survey([good, mean, "hat", ""]) == {
         "grammatical": 0.5,
         "right_names": 0.25,
         "kind": 0.25,
     }
     with pytest.raises(ValueError, match="samples is empty"):
-        story.survey([])
+        survey([])
 
 
 def test_preference_pairs_differ_in_the_ending_alone():
@@ -203,8 +212,8 @@ def test_preference_pairs_differ_in_the_ending_alone():
     assert (kind[:, :prompt] == unkind[:, :prompt]).all()
     assert (kind[:, prompt] != unkind[:, prompt]).all()
     assert (kind[:, prompt + 3 :] == unkind[:, prompt + 3 :]).all()
-    assert story.survey(kind) == {"grammatical": 1, "right_names": 1, "kind": 1}
-    assert story.survey(unkind) == {"grammatical": 1, "right_names": 1, "kind": 0}
+    assert survey(kind) == {"grammatical": 1, "right_names": 1, "kind": 1}
+    assert survey(unkind) == {"grammatical": 1, "right_names": 1, "kind": 0}
     assert len(np.unique(kind[:, prompt])) == len(np.unique(unkind[:, prompt])) == 3
 
 

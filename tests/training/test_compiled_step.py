@@ -361,6 +361,15 @@ def test_evaluation_restores_the_mode_of_each_module(trainer, rows):
     assert [module.training for module in run.model.modules()] == before
 
 
+def test_an_evaluation_that_fails_leaves_the_weights(trainer, rows, weights, same):
+    run = trainer()
+    before = weights(run.model)
+    with pytest.raises(ValueError, match=r"broadcast|shape"):
+        run.evaluate([(rows(1)[0][0], rows(1, (2, 9))[0][1])])
+    assert same(weights(run.model), before)
+    assert run.train_step(rows(1)[0])["loss"] < 4
+
+
 def test_evaluation_uses_no_dropout(trainer, rows):
     run = trainer(dropout=0.5)
     assert run.evaluate(rows(2)) == run.evaluate(rows(2))
