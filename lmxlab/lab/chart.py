@@ -156,7 +156,7 @@ class Chart:
         """Mark a change on the curve; the same setting moved again moves its mark."""
         setting = text.split(" ")[0]
         if self.marks and self.marks[-1][1].split(" ")[0] == setting:
-            near = step - self.marks[-1][0] <= max(3, self.total // 50)
+            near = step - self.marks[-1][0] <= max(3, self.total // 25)
             if near:
                 self.marks.pop()
         self.marks.append((step, text))
@@ -215,11 +215,13 @@ class Chart:
             }
             for axes, curves in ((loss, self.loss), (speed, self.speed)):
                 curve = curves[name]
-                self._add(axes, curve.raw, alpha=0.4, linewidth=0.8, **style)
+                raw = {**style, "linestyle": "-", "alpha": 0.35, "linewidth": 0.7}
+                self._add(axes, curve.raw, **raw)
                 self._add(axes, curve.smooth, linewidth=1.7, label=name, **style)
                 if axes is loss and name:
                     self._legend.append((self._lines[-1][1], curve))
             dots = {**style, "linestyle": "none", "marker": "o", "markersize": 4.5}
+            dots["clip_on"] = False  # the last one lies on the edge
             if not name:
                 dots["color"] = COLOURS[1]
             label = f"{name}, evaluation" if name else "evaluation"
@@ -277,12 +279,15 @@ class Chart:
                 step, 0.98, f" {text}", color=TEXT, fontsize=7, rotation=90,
                 ha="right", va="top", transform=loss.get_xaxis_transform(),
             )  # fmt: skip
+        for axes, curves in ((loss, self.loss), (speed, self.speed)):
+            drawn = any(curve.xs for curve in curves.values())
+            axes.tick_params(labelleft=drawn, labelbottom=drawn or self.total > 1)
         self._draw_bars()
         handles = [line for line, curve in self._legend if curve.xs]
         if handles:
             loss.legend(
                 handles=handles, fontsize=8, labelcolor=TEXT, frameon=False,
-                loc="upper right",
+                loc="upper right", handlelength=1.6,
             )  # fmt: skip
         self._canvas.draw()
         self._background = self._canvas.copy_from_bbox(self._figure.bbox)
@@ -291,7 +296,9 @@ class Chart:
         axes = self._bars
         if axes is None:
             return
-        axes.cla()
+        axes.cla()  # colours and all
+        axes.patch.set_alpha(0)
+        axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylabel("first call (s)", color=TEXT)
         axes.tick_params(colors=TEXT, labelsize=8)
         axes.spines[["left", "bottom"]].set_color(TEXT)

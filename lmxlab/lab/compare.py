@@ -145,6 +145,8 @@ class Comparison:
         )
         if math.isinf(steps):
             return f"{same} {speed}: its first call is never earned back."
+        if steps == 0:
+            return f"{same} {speed}, and its first call was no dearer."
         return (
             f"{same} {speed}, and has earned back its first call by step {steps:.0f}."
         )

@@ -157,7 +157,8 @@ class Controls(Driver):
             ]
             if members:
                 caption = widgets.HTML(f"<small>These act <b>{words}</b>:</small>")
-                groups.append(widgets.VBox([caption, *members]))
+                fits = {"max_width": "100%"}
+                groups.append(widgets.VBox([caption, *members], layout=fits))
         parts = [
             widgets.Box(list(self.buttons.values()), layout=row),
             widgets.Box(groups, layout={**row, "align_items": "flex-start"}),

@@ -11,7 +11,7 @@ from lmxlab.core.config import BlockConfig, ModelConfig
 from lmxlab.training.config import TrainConfig
 
 _STYLE = {"description_width": "112px"}
-_LAYOUT = {"width": "400px"}
+_LAYOUT = {"width": "400px", "max_width": "100%"}
 _NOTCH = 0.05  # of a logarithmic slider: 20 for a factor of ten
 
 
@@ -89,7 +89,7 @@ class Knob:
         return control
 
     def move(self, control: widgets.Widget, value: Any) -> None:
-        """Let a control show a value, also one that is between its positions.
+        """Let a control show a value, also one between or beyond its positions.
 
         Args:
             control: What :meth:`widget` returned.
@@ -98,10 +98,12 @@ class Knob:
         options = getattr(control, "options", None)
         if options is not None and value not in options:
             control.options = _with(options, value)
-        if isinstance(control, widgets.FloatLogSlider):
-            bounds = self._bounds()
-            assert bounds is not None
-            control.min = _first_notch(value, bounds[0], control.step)
+        if isinstance(control, widgets.FloatLogSlider) and value > 0:
+            control.max = max(control.max, math.log10(value))
+            control.min = _first_notch(value, 10**control.min, _NOTCH)
+        elif isinstance(control, (widgets.IntSlider, widgets.FloatSlider)):
+            control.max = max(control.max, value)
+            control.min = min(control.min, value)
         control.value = value
 
     def _control(self, value: Any) -> Any:

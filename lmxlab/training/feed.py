@@ -104,7 +104,7 @@ def checked(batch: Any, vocab_size: int | None) -> Batch:
         The arrays; integers as int32 and floats as float32 when they came from NumPy.
 
     Raises:
-        TypeError: If an element is not an array or a number.
+        TypeError: If an element is not an array of numbers or a number.
         ValueError: If an array is empty or an id is outside the vocabulary.
 
     Example:
@@ -123,6 +123,8 @@ def checked(batch: Any, vocab_size: int | None) -> Batch:
                 f"{type(part).__name__}; a batch is a tuple of arrays"
             )
         array = part if isinstance(part, (mx.array, np.ndarray)) else np.asarray(part)
+        if isinstance(array, np.ndarray) and array.dtype.kind not in "fiub":
+            raise TypeError(f"batch[{index}] must hold numbers, got {array.dtype}")
         if array.size == 0:
             raise ValueError(f"batch[{index}] is empty (shape {tuple(array.shape)})")
         if vocab_size is not None and array.ndim == 2 and _is_integer(array):
@@ -197,8 +199,8 @@ def _check_ids(array: Any, index: int, vocab_size: int) -> None:
 def _converted(array: Any) -> mx.array:
     if isinstance(array, mx.array):
         return array
-    if np.issubdtype(array.dtype, np.floating):
-        return mx.array(array.astype(np.float32, copy=False))
-    if np.issubdtype(array.dtype, np.integer):
-        return mx.array(array.astype(np.int32, copy=False))
-    return mx.array(array)
+    kinds = {"f": np.float32, "i": np.int32, "u": np.int32, "b": np.bool_}
+    ours = array.astype(kinds[array.dtype.kind], order="C", copy=False)
+    # mx.array(ours) swallows a KeyboardInterrupt that comes while it looks at its
+    # argument (one in three of them, MLX 0.32.4); it reads a memoryview without.
+    return mx.array(cast(Any, memoryview(ours)))

@@ -6,10 +6,10 @@ state, and works on copies of the notebooks.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-import hashlib
 import json
 import os
 from pathlib import Path
+import re
 import secrets
 import shutil
 import socket
@@ -29,7 +29,8 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage",
 ]  # fmt: skip
-WIDE, NARROW = (1280, 900), (800, 900)
+WIDE = {"width": 1280, "height": 900}
+NARROW = {"width": 800, "height": 900}
 
 # What JupyterLab itself prints as an error, word for word, when nothing is wrong.
 NOISE: tuple[str, ...] = ()
@@ -46,12 +47,23 @@ ARM = """([panel, button, state]) => {
         panel.querySelector(button).addEventListener("click", () => {
             const clicked = performance.now();
             const observer = new MutationObserver(() => {
-                if (shown()) { observer.disconnect(); resolve(performance.now() - clicked); }
+                if (!shown()) { return; }
+                observer.disconnect();
+                resolve(performance.now() - clicked);
             });
             observer.observe(panel, {subtree: true, childList: true, attributes: true});
             setTimeout(() => resolve(Infinity), 10000);
         }, {capture: true, once: true});
     });
+}"""
+
+STEPS = """(panel) => {
+    const seen = [];
+    window.lmxSteps = seen;
+    new MutationObserver(() => {
+        const {state, step} = panel.querySelector(".lmx-status").dataset;
+        if (state === "running" && step > 0) { seen.push(Number(step)); }
+    }).observe(panel, {subtree: true, childList: true, attributes: true});
 }"""
 
 
@@ -89,9 +101,7 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        shutil.copytree(ROOT / "notebooks", self.root, dirs_exist_ok=True) if (
-            ROOT / "notebooks"
-        ).exists() else self.root.mkdir()
+        shutil.copytree(ROOT / "notebooks", self.root)
         # News would ask in a pop-up that covers the page.
         self.setting("notification", fetchNews="false", checkForUpdates=False)
         folders = {
@@ -214,6 +224,14 @@ class PanelOnPage:
             self.page.wait_for_timeout(20)
         return len(seen)
 
+    def steps_from_now_on(self) -> None:
+        """Note each step that the status line shows while running, except 0."""
+        self.page.evaluate(STEPS, self.box.element_handle())
+
+    def steps_seen(self) -> list[int]:
+        """The steps noted, in order."""
+        return list(self.page.evaluate("() => window.lmxSteps"))
+
     def slide(self, knob: str, key: str, times: int) -> None:
         """Move a slider with the keyboard."""
         handle = self.box.locator(f'.lmx-knob-{knob} [role="slider"]')
@@ -254,20 +272,39 @@ class NotebookOnPage:
         bar.get_by_text("| Idle").wait_for(timeout=seconds * 1e3)
 
     def run_all(self, seconds: float = 60) -> None:
-        """Menu Run, Run All Cells; wait until every code cell has its number."""
-        self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        """Menu Run, Run All Cells; wait until the last one has its number."""
+        self.menu("Run", "Run All Cells")
         cells = self.page.locator(".jp-Notebook .jp-CodeCell")
-        self.page.wait_for_timeout(300)
+        last = cells.last.locator(".jp-InputPrompt").first
+        ends = time.monotonic() + seconds
+        while not re.search(r"\[\d+\]", last.inner_text()):
+            assert time.monotonic() < ends, f"cells still run after {seconds} s"
+            self.page.wait_for_timeout(100)
         self.idle(seconds)
         errors = cells.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
         assert errors.all_inner_texts() == []
+
+    def menu(self, *names: str) -> None:
+        """Go through a menu."""
+        for name in names:
+            item = self.page.get_by_role("menuitem", name=name, exact=True)
+            item.click()
 
     def panel(self, number: int = 0, kind: str = "panel") -> PanelOnPage:
         found = PanelOnPage(self.page, number, kind)
         found.box.wait_for(timeout=20_000)
         found.box.locator(".lmx-status").wait_for(timeout=20_000)
         return found
+
+    def narrow(self) -> None:
+        """Make the window 800 pixels wide."""
+        self.page.set_viewport_size(NARROW)
+        self.page.wait_for_timeout(500)
+
+    def wide(self) -> None:
+        """Make the window 1,280 pixels wide."""
+        self.page.set_viewport_size(WIDE)
+        self.page.wait_for_timeout(500)
 
     def shoot(self, name: str) -> None:
         """Keep a picture of the window."""
@@ -280,11 +317,8 @@ def jupyterlab(chromium: Any, server: Server) -> Iterator[Any]:
     """``with jupyterlab(name) as notebook``: open it; no console error may come."""
 
     @contextmanager
-    def opened(
-        name: str, size: tuple[int, int] = WIDE, theme: str = "JupyterLab Light"
-    ) -> Iterator[NotebookOnPage]:
-        server.setting("themes", theme=theme)
-        page = chromium.new_page(viewport={"width": size[0], "height": size[1]})
+    def opened(name: str) -> Iterator[NotebookOnPage]:
+        page = chromium.new_page(viewport=WIDE)
         page.set_default_timeout(20_000)
         errors: list[str] = []
         page.on(
@@ -301,7 +335,12 @@ def jupyterlab(chromium: Any, server: Server) -> Iterator[Any]:
             page.close()
 
     yield opened
-    with urllib.request.urlopen(  # end the kernels that this test started
+    end_kernels(server)
+
+
+def end_kernels(server: Server) -> None:
+    """Those of the last test would slow down the next."""
+    with urllib.request.urlopen(
         urllib.request.Request(
             f"http://127.0.0.1:{server.port}/api/sessions",
             headers={"Authorization": f"token {server.token}"},
@@ -315,7 +354,3 @@ def jupyterlab(chromium: Any, server: Server) -> Iterator[Any]:
             method="DELETE",
         )
         urllib.request.urlopen(request).close()
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

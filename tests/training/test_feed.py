@@ -1,6 +1,7 @@
 """Batches on their way in: grouped, checked, converted."""
 
 import itertools
+import signal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +55,22 @@ def test_numpy_arrays_become_int32_float32_or_bool(dtype, expected):
     assert array.tolist() == np.ones((2, 2), dtype).tolist()
 
 
+@pytest.mark.parametrize(
+    "view", [np.s_[:, :-1], np.s_[::-1, ::2], np.s_[1], np.s_[1, 2], np.s_[None]]
+)
+def test_any_view_arrives_whole(view):
+    array = np.asarray(np.arange(12).reshape(3, 4)[view])
+    (arrived,) = feed.checked(array, None)
+    assert arrived.shape == array.shape
+    assert arrived.tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("array", [np.array([["a"]]), np.array([None]), np.array([1j])])
+def test_arrays_of_anything_but_numbers_are_an_error(array):
+    with pytest.raises(TypeError, match=r"batch\[1\] must hold numbers, got"):
+        feed.checked((np.ones((1, 1)), array), None)
+
+
 def test_mlx_arrays_and_numbers_pass_as_they_are():
     given_ = mx.ones((2, 2), mx.bfloat16)
     array, number, count = feed.checked((given_, 0.5, np.int64(3)), None)
@@ -73,6 +90,31 @@ def test_only_integers_with_two_axes_are_taken_for_tokens(kind):
 def test_a_negative_id_points_to_masks():
     with pytest.raises(ValueError, match="with a mask, not with negative ids"):
         feed.checked(np.array([[1, -100]]), 50)
+
+
+def test_an_interrupt_while_a_batch_is_converted_is_not_swallowed():
+    """One in three was, by mx.array(numpy_array)."""
+    array, rings, caught = np.ones((2, 8), np.int32), 0, 0
+
+    def ring(number, frame):
+        nonlocal rings
+        if "coverage" not in frame.f_code.co_filename:  # would keep its lock for ever
+            rings += 1
+            raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    try:
+        for _ in range(40):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 2e-3)
+                for _ in range(2000):
+                    feed.checked(array, None)
+            except KeyboardInterrupt:
+                caught += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert rings == caught > 20
 
 
 def test_the_vocabulary_is_found_in_config_or_args(tiny):
