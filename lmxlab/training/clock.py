@@ -7,9 +7,10 @@ class StepClock:
     """Times updates that a device may compute while Python does something else.
 
     The span of an update starts when the device was fed, or when the update before it
-    ended, whichever came later. Without a queue that is exact. With one, an update that
-    ended behind the caller's own work (a drawing, say) ended unseen; it is given the
-    time of the one before, rather than the time of the drawing.
+    ended, whichever came later. If Python then had to wait for the update, the device
+    was busy all along, and the span is exact. If not, the update ended unseen, perhaps
+    behind the caller's own work (a drawing, say). That work is left out, but a span is
+    not made shorter than the one before it.
 
     Example:
         >>> clock = StepClock()
@@ -25,10 +26,16 @@ class StepClock:
         self._start = 0.0
         self._wait = 0.0
         self._last = 0.0
+        self._away = 0.0
 
     def fed(self) -> None:
         """Note that an idle device is about to get an update."""
         self._start = time.perf_counter()
+        self._away = 0.0
+
+    def resumed(self) -> None:
+        """Note that the caller has done its own work since the last update ended."""
+        self._away = time.perf_counter() - self._start
 
     def waiting(self) -> None:
         """Note that Python now has nothing to do but wait for the update."""
@@ -45,10 +52,8 @@ class StepClock:
         """
         now = time.perf_counter()
         seconds = now - self._start
-        unseen = (
-            now - self._wait < self.UNSEEN and self._wait - self._start > self._last
-        )
-        if queued and unseen and self._last:
-            seconds = self._last
+        if queued and now - self._wait < self.UNSEEN:
+            seconds = max(seconds - self._away, min(self._last, seconds))
+        self._away = 0.0
         self._start, self._last = now, seconds
         return seconds

@@ -270,6 +270,7 @@ class Trainer:
                     len(queue) > self.lag or self._due(held_out, queue[-1].step)
                 ):
                     yield self._finish(queue, held_out)
+                    self._clock.resumed()
                 if self._stopping or self.step >= self.config.max_steps:
                     break
                 if not queue:
