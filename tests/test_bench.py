@@ -19,7 +19,7 @@ TINY = replace(
     blas_sizes=(64, 256),
     blas_seconds=0.02,
     plot_turns=2,
-    plot_seconds=0.05,
+    plot_seconds=0.02,
 )
 
 

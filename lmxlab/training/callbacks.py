@@ -64,6 +64,8 @@ def notify(callbacks: Sequence[Any], event: str, *args: Any) -> None:
         >>> notify([object(), MetricsLogger(1)], "on_step_end", 1, {"loss": 2.0})
         step 1 | loss 2.0000
     """
+    if not callbacks:
+        return
     with ExitStack() as calls:
         for callback in reversed(callbacks):  # a stack: the last in is called first
             method = getattr(callback, event, None)

@@ -115,7 +115,7 @@ class Programs:
 
     def refresh(self) -> None:
         """Look again where the arrays are; needed only after adding modules."""
-        self._modules = self.model.modules()
+        self._modes = [vars(module) for module in self.model.modules()]
         self._rules = getattr(self.optimizer, "optimizers", [self.optimizer])
         # A weight that is trained from now on may have no moments yet.
         self.optimizer.init(self.model.trainable_parameters())
@@ -140,14 +140,14 @@ class Programs:
     def _layout(self) -> tuple[Any, ...]:
         """Which arrays a program reads and writes."""
         return (
-            tuple([frozenset(m._no_grad) if m._no_grad else 0 for m in self._modules]),
+            tuple([frozenset(m["_no_grad"]) or None for m in self._modes]),
             tuple([id(rule.state) for rule in self._rules]),  # rebound by a naive load
         )
 
     def _frozen(self) -> tuple[Any, ...]:
         """What a trace keeps as it was besides: modes and the rules' Python numbers."""
         return (
-            tuple([module._training for module in self._modules]),
+            tuple([mode["_training"] for mode in self._modes]),
             tuple(
                 tuple(value) if isinstance(value, list) else value
                 for rule in self._rules

@@ -163,7 +163,8 @@ class Trainer:
             else:
                 metrics, traced = self._accumulated(batches, self._random)
             self.step = done + 1
-            mx.async_eval(metrics, self.model.state, self.optimizer.state)
+            if self.lag:
+                mx.async_eval(metrics, self.model.state, self.optimizer.state)
             tokens = sum(batch[0].size for batch in batches)
             return _Queued(self.step, metrics, before, tokens, traced)
         except BaseException:  # an interrupt between two of these lines included
@@ -178,11 +179,14 @@ class Trainer:
         """Wait for an update and turn its numbers into a record."""
         self._clock.waiting()
         mx.eval(queued.metrics)
-        if not self.lag:
-            mx.synchronize()
-        seconds = self._clock.ended(queued=bool(self.lag))
         record: Record = {"step": queued.step}
         record.update({name: value.item() for name, value in queued.metrics.items()})
+        if not self.lag and _is_finite(record):
+            # The weights move once the numbers are known to be good, and with nothing
+            # held back the optimizer may reuse their memory.
+            queued.before.clear()
+            mx.async_eval(self.model.state, self.optimizer.state)
+        seconds = self._clock.ended(queued=bool(self.lag))
         tokens = record.get("tokens", queued.tokens)
         record["tokens"] = int(tokens) if math.isfinite(tokens) else tokens
         record["step_seconds"] = seconds
