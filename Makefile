@@ -61,10 +61,12 @@ test-unit: $(TEST_STAMP) ## unit tests, and the examples in docstrings
 	$(timed) $(BIN)/python -m pytest --ignore=tests/browser --durations=10
 
 # On notebooks without stored outputs --nbval-lax compares nothing: that each cell runs,
-# and the assertions in the cells, are the test.
+# and the assertions in the cells, are the test; and, through the plugin, that nothing
+# fails behind them, in a button's callback or a task.
 test-notebooks: $(TEST_STAMP) ## every notebook, run whole
-	$(timed) PYTHONWARNINGS=error::UserWarning $(BIN)/python -m pytest --nbval-lax \
-		--nbval-current-env --nbval-cell-timeout=120 --durations=10 notebooks
+	$(timed) PYTHONWARNINGS=error::UserWarning PYTHONPATH=tests/notebooks \
+		$(BIN)/python -m pytest -p nbval_background --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout=120 --durations=10 notebooks
 
 test-browser: $(TEST_STAMP) ## buttons and sliders, in JupyterLab in Chromium
 	$(timed) $(BIN)/python -m pytest --durations=10 tests/browser

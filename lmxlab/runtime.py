@@ -227,7 +227,9 @@ def _renamed_openblas(done: Preparation) -> Path | None:
 
 
 def _bind_compiler(done: Preparation) -> None:
+    # In a child of a prepared process PATH and TMPDIR are already ours.
     original_path = os.environ.get("LMXLAB_ORIGINAL_PATH", os.environ.get("PATH", ""))
+    original_tmp = os.environ.get("LMXLAB_ORIGINAL_TMPDIR", tempfile.gettempdir())
     compiler = _find_compiler(original_path)
     done.compiler = compiler
     if compiler is None:
@@ -238,8 +240,8 @@ def _bind_compiler(done: Preparation) -> None:
         return
     if _switched_off("LMXLAB_JIT"):
         done.notes.append("LMXLAB_JIT=off: MLX's compiled kernels stay scalar.")
+        os.environ["PATH"], os.environ["TMPDIR"] = original_path, original_tmp
         return
-    original_tmp = os.environ.get("LMXLAB_ORIGINAL_TMPDIR", tempfile.gettempdir())
     about = Path(compiler).resolve().stat()
     made_by = (compiler, str(about.st_size), str(about.st_mtime_ns))
     version = importlib.metadata.version("mlx")

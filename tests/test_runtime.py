@@ -156,6 +156,19 @@ def test_jit_can_be_switched_off():
 
 
 @linux_cpu
+def test_a_child_can_switch_off_what_its_parent_switched_on():
+    child = subprocess.run(
+        [sys.executable, "-c", ABOUT + "\nprint(json.dumps(about))"],
+        env={**os.environ, "LMXLAB_JIT": "off"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(child.stdout.splitlines()[-1])
+    assert found["g++"] == found["compiler"]
+
+
+@linux_cpu
 def test_without_a_compiler_the_import_survives_and_says_so(tmp_path):
     found = about(PATH=str(tmp_path), CXX="")
     assert found["compiler"] is None

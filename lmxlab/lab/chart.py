@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,6 +26,9 @@ Record = dict[str, Any]
 COLOURS = ("#2b8cd6", "#d97706", "#0f9d76", "#c4568f", "#8a7a00", "#7a6ff0")
 TEXT = "#7d8590"
 MAX_POINTS = 400
+# Places are fixed, in pixels: a layout that fits itself doubles the cost of a redraw.
+WIDTH, HEIGHT = 840, 290
+LEFT, RIGHT, TOP, BOTTOM, BETWEEN = 60, 14, 10, 46, 70
 
 
 @dataclass
@@ -116,7 +119,7 @@ class Chart:
         self.first_calls: dict[str, float] = {}
         self.marks: list[tuple[int, str]] = []
         self.frame_seconds = 0.0
-        self._figure = Figure(figsize=(8.4, 2.9), dpi=100, layout="constrained")
+        self._figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100)
         self._canvas = FigureCanvasAgg(self._figure)
         self._background: Any = None
         self._lines: list[tuple[Axes, Line2D, Any]] = []
@@ -181,24 +184,25 @@ class Chart:
             axes.draw_artist(line)
         out = io.BytesIO()
         pixels = np.asarray(self._canvas.buffer_rgba())
-        Image.fromarray(pixels).save(out, "PNG", compress_level=1)
+        # Runs of equal pixels are all there is to find: quicker, and smaller too.
+        run_lengths = {"compress_level": 1, "compress_type": 3}
+        Image.fromarray(pixels).save(out, "PNG", **run_lengths)
         self.frame_seconds = time.perf_counter() - started
         return out.getvalue()
 
     def _build(self, first_calls: bool) -> None:
         self._figure.patch.set_alpha(0)
-        widths = [2, 2, 0.8] if first_calls else [1, 1]
-        loss, speed, *more = self._figure.subplots(1, len(widths), width_ratios=widths)
+        loss, speed, *more = self._places([2, 2, 0.8] if first_calls else [1, 1])
         self._axes = loss, speed
-        for axes in more:
-            self._bars = axes
-            axes.patch.set_alpha(0)
-            axes.spines[["top", "right"]].set_visible(False)
+        self._bars = more[0] if more else None
         for axes, label in ((loss, "loss (nats per token)"), (speed, "tokens / s")):
             axes.patch.set_alpha(0)
             axes.set_xlim(0, max(1, self.total))
             axes.set_xlabel("step", color=TEXT)
             axes.set_ylabel(label, color=TEXT)
+            _place_labels(axes)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(6))
             axes.tick_params(colors=TEXT, labelsize=8)
             axes.grid(color=TEXT, alpha=0.18, linewidth=0.6)
             for side, spine in axes.spines.items():
@@ -228,29 +232,39 @@ class Chart:
             self._add(loss, self.held_out[name].raw, **dots, label=label)
             self._legend.append((self._lines[-1][1], self.held_out[name]))
 
+    def _places(self, ratios: list[float]) -> list[Axes]:
+        room = WIDTH - LEFT - RIGHT - BETWEEN * (len(ratios) - 1)
+        made, x = [], float(LEFT)
+        for ratio in ratios:
+            wide, high = room * ratio / sum(ratios), HEIGHT - TOP - BOTTOM
+            place = x / WIDTH, BOTTOM / HEIGHT, wide / WIDTH, high / HEIGHT
+            made.append(self._figure.add_axes(place))
+            x += wide + BETWEEN
+        return made
+
     def _add(self, axes: Axes, points: Any, **style: Any) -> None:
         (line,) = axes.plot([], [], animated=True, **style)
         self._lines.append((axes, line, points))
 
     def _fit(self) -> None:
         """Move the limits when the data leaves them, in steps that are rare."""
-        targets = []
-        for curves in (self.loss, self.speed):
-            shown = [curve for curve in curves.values() if curve.xs]
-            low = min((curve.low for curve in shown), default=0.0)
-            high = max((curve.high for curve in shown), default=1.0)
-            if curves is self.loss:
-                low = min([low, *self.references.values()])
-            targets.append((0.0 if curves is self.speed else low, high))
+        losses = [*self.loss.values(), *self.held_out.values()]
+        shown = [curve for curve in losses if curve.xs]
+        high = max((curve.high for curve in shown), default=1.0)
+        # Without a floor, room for the loss to fall.
+        floor = min(self.references.values(), default=0.7 * high)
+        low = min([floor, *(curve.low for curve in shown)])
+        fastest = max((c.high for c in self.speed.values() if c.xs), default=1.0)
         moved = []
+        targets = ((low, high), (0.0, fastest))
         for (low, high), (now_low, now_high) in zip(targets, self._limits, strict=True):
             span = max(high - low, 1e-9)
             fits = now_low <= low and high <= now_high
-            roomy = now_high - now_low > 2.5 * span
+            roomy = now_high - now_low > 3 * span
             moved.append(
                 (now_low, now_high)
                 if fits and not roomy
-                else (max(0.0, low - 0.1 * span), high + 0.15 * span)
+                else (max(0.0, low - 0.1 * span), high + 0.25 * span)
             )
         if tuple(moved) != self._limits or self._background is None:
             self._limits = (moved[0], moved[1])
@@ -267,7 +281,7 @@ class Chart:
                 value, 0, self.total, colors=TEXT, linestyles=":", linewidth=1.2
             )
             loss.annotate(
-                f"{label} {value:.3f}", (self.total, value), (0, -6),
+                f"{label} {value:.3f}", (self.total, value), (0, -2),
                 textcoords="offset points", color=TEXT, fontsize=8, ha="right",
                 va="top",
             )  # fmt: skip
@@ -275,8 +289,9 @@ class Chart:
             for axes in self._axes:
                 axes.vlines(step, 0, 1, colors=TEXT, linestyles=":", linewidth=1,
                             transform=axes.get_xaxis_transform())  # fmt: skip
+            below_the_legend = 0.83 if step > 0.5 * self.total else 0.98
             loss.text(
-                step, 0.98, f" {text}", color=TEXT, fontsize=7, rotation=90,
+                step, below_the_legend, f" {text}", color=TEXT, fontsize=7, rotation=90,
                 ha="right", va="top", transform=loss.get_xaxis_transform(),
             )  # fmt: skip
         for axes, curves in ((loss, self.loss), (speed, self.speed)):
@@ -300,6 +315,7 @@ class Chart:
         axes.patch.set_alpha(0)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylabel("first call (s)", color=TEXT)
+        _place_labels(axes)
         axes.tick_params(colors=TEXT, labelsize=8)
         axes.spines[["left", "bottom"]].set_color(TEXT)
         seconds = [self.first_calls.get(name, 0.0) for name in self.names]
@@ -308,3 +324,10 @@ class Chart:
         labels = [f"{value:.2g}" if value else "" for value in seconds]
         axes.bar_label(bars, labels, color=TEXT, fontsize=8)
         axes.set_ylim(0, 1.15 * max([*seconds, 1e-3]))
+
+
+def _place_labels(axes: Axes) -> None:
+    """Put the axis labels where they need not be looked for at each redraw."""
+    wide, high = axes.get_window_extent().size
+    axes.xaxis.set_label_coords(0.5, -32 / high)
+    axes.yaxis.set_label_coords(-44 / wide, 0.5)

@@ -147,9 +147,8 @@ class Comparison:
             return f"{same} {speed}: its first call is never earned back."
         if steps == 0:
             return f"{same} {speed}, and its first call was no dearer."
-        return (
-            f"{same} {speed}, and has earned back its first call by step {steps:.0f}."
-        )
+        by = math.ceil(steps)
+        return f"{same} {speed}, and has earned back its first call by step {by:,}."
 
     def _repr_markdown_(self) -> str:
         return f"{self.table()}\n{self.summary()}"

@@ -1,7 +1,7 @@
 """A generator of records, started, held, stepped and stopped from a notebook.
 
-Training runs as a task on the notebook's own event loop: one step, then a turn for the
-loop, in which clicks arrive. No thread: MLX's streams, random state and compiled
+Training runs as a task on the notebook's own event loop: one step, then a few turns for
+the loop, in which clicks arrive. No thread: MLX's streams, random state and compiled
 functions belong to one. Button and slider callbacks may run in another thread (in
 ipykernel 7.1 to 7.3), so all that they do is hand a plain value to the loop. Without a
 loop, in a script or a test, the same calls run the same generator synchronously.
@@ -17,6 +17,9 @@ from lmxlab.lab.live import Pacer
 
 Record = dict[str, Any]
 ACTIVE = ("running", "paused")
+# A click passes through several callbacks of the kernel, one in each turn of the loop.
+# With a single turn a step, Stop waited for four steps (ipykernel 7.4).
+TURNS = 5
 
 
 class Driver(ABC):
@@ -169,7 +172,7 @@ class Driver(ABC):
     # -------------------------------------------------------------------- the running
 
     async def _drive(self) -> None:
-        """Run on the loop: a step, a turn for the loop, and so on."""
+        """Run on the loop: a step, some turns for the loop, and so on."""
         me, wake = self._task, self._wake
         assert wake is not None
         await asyncio.sleep(0)  # let the click that started it return
@@ -177,7 +180,8 @@ class Driver(ABC):
             if self._resting():
                 wake.clear()
                 await wake.wait()
-            await asyncio.sleep(0)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     def _drain(self) -> None:
         """Run without a loop, until the end or, when paused, until nothing is owed."""
@@ -238,6 +242,7 @@ class Driver(ABC):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()  # type: ignore[attr-defined]
+        self._refresh()  # what a click did shows before the picture is drawn
         self._frame()
 
     def _fail(self, error: BaseException) -> None:

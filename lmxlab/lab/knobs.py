@@ -11,7 +11,7 @@ from lmxlab.core.config import BlockConfig, ModelConfig
 from lmxlab.training.config import TrainConfig
 
 _STYLE = {"description_width": "112px"}
-_LAYOUT = {"width": "400px", "max_width": "100%"}
+_LAYOUT = {"width": "400px", "max_width": "calc(100% - 4px)"}  # with its margins
 _NOTCH = 0.05  # of a logarithmic slider: 20 for a factor of ten
 
 

@@ -1,7 +1,6 @@
 """Drawing while training runs, without slowing it down.
 
-A frame is spaced from the last by what drawing costs: at most 3 % of the time, and four
-frames a second at the most.
+Frames take at most 3 % of the time, and there are four a second at the most.
 """
 
 from pathlib import Path
@@ -21,23 +20,32 @@ ALT = "Two plots against training steps: loss in nats per token, and tokens per 
 class Pacer:
     """Says when the next frame is due.
 
+    Time for drawing is saved up, and spent by frames. A few seconds' savings are there
+    from the start, because the first frames cost most and are waited for most.
+
     Args:
         share: Of the time, that frames may take.
         rate: Frames per second at the most.
+        savings: Seconds of drawing to begin with; no more than that is saved up.
 
     Example:
-        >>> pacer = Pacer(share=0.5, rate=1000.0)
+        >>> pacer = Pacer(share=0.5, rate=1000.0, savings=0.0)
         >>> pacer.due(now=1.0)
         True
-        >>> pacer.drew(0.2, now=1.0)
-        >>> pacer.due(now=1.1), pacer.due(now=1.3)
+        >>> pacer.drew(0.2, now=1.2)
+        >>> pacer.due(now=1.3), pacer.due(now=1.4)
         (False, True)
     """
 
-    def __init__(self, share: float = 0.03, rate: float = 4.0) -> None:
+    def __init__(
+        self, share: float = 0.03, rate: float = 4.0, savings: float = 0.15
+    ) -> None:
         """The first frame is due at once."""
         self.share = share
         self.rate = rate
+        self.savings = savings
+        self._saved = savings
+        self._then: float | None = None
         self._next = 0.0
 
     def due(self, now: float | None = None) -> bool:
@@ -49,10 +57,17 @@ class Pacer:
 
         Args:
             seconds: From asking for it to having sent it.
-            now: The time, for tests.
+            now: The time when it was sent, for tests.
         """
         now = time.perf_counter() if now is None else now
-        self._next = now + max(1 / self.rate, seconds / self.share - seconds)
+        if self._then is not None:
+            earned = self.share * (now - self._then)
+            self._saved = min(self.savings, self._saved + earned)
+        else:  # the first frame: what it took passes from here on
+            self._saved += self.share * seconds
+        self._then = now
+        self._saved -= seconds
+        self._next = now + max(1 / self.rate, -self._saved / self.share)
 
 
 class _Picture(widgets.Image):  # type: ignore[misc]
@@ -67,9 +82,8 @@ class _Picture(widgets.Image):  # type: ignore[misc]
 
 def picture_widget() -> widgets.Image:
     """Return the empty image, of class ``lmx-plot``, that frames are put into."""
-    image = _Picture(
-        format="png", tooltip=ALT, layout={"width": "100%", "max_width": "840px"}
-    )
+    fits = {"width": "calc(100% - 4px)", "max_width": "840px"}  # with its margins
+    image = _Picture(format="png", tooltip=ALT, layout=fits)
     image.add_class("lmx-plot")
     return image
 

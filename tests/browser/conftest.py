@@ -287,8 +287,9 @@ class NotebookOnPage:
     def menu(self, *names: str) -> None:
         """Go through a menu."""
         for name in names:
-            item = self.page.get_by_role("menuitem", name=name, exact=True)
-            item.click()
+            self.page.locator(".lm-Menu-itemLabel, .lm-MenuBar-itemLabel").get_by_text(
+                name, exact=True
+            ).click()
 
     def panel(self, number: int = 0, kind: str = "panel") -> PanelOnPage:
         found = PanelOnPage(self.page, number, kind)
