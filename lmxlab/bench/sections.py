@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 import importlib.util
+import os
 import statistics
 import tempfile
 import time
@@ -84,17 +85,23 @@ def blas(effort: Effort) -> Result:
         return {
             str(size): {"gflops": timing.summary(rates)} for size, rates in ours.items()
         }
-    with Worker(plain_environment()) as plain:
+    whole: dict[int, list[float]] = {size: [] for size in sizes}
+    every_core = {**os.environ, "OPENBLAS_NUM_THREADS": str(os.cpu_count() or 1)}
+    with Worker(plain_environment()) as plain, Worker(every_core) as unlimited:
         for size in sizes:
             for _ in range(2):
                 seconds = effort.blas_seconds / 2
                 ours[size] += timing.gflops(size, seconds)
+                whole[size] += unlimited.ask("gflops", size=size, seconds=seconds)
                 wheel[size] += plain.ask("gflops", size=size, seconds=seconds)
     return {
         str(size): {
             "gflops": timing.summary(ours[size]),
+            "gflops_all_cores": timing.summary(whole[size]),
             "gflops_wheel": timing.summary(wheel[size]),
             "ratio": statistics.median(ours[size]) / statistics.median(wheel[size]),
+            "ratio_all_cores": statistics.median(whole[size])
+            / statistics.median(wheel[size]),
         }
         for size in sizes
     }

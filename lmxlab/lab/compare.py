@@ -17,7 +17,7 @@ from lmxlab.lab.controls import Controls
 from lmxlab.lab.driver import Record
 from lmxlab.lab.knobs import Knob
 from lmxlab.lab.live import in_notebook
-from lmxlab.lab.panel import Result, Run, throughput
+from lmxlab.lab.panel import Result, Run, build, throughput
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,7 @@ class Compare(Controls):
         self.turn = turn
         self.comparison: Comparison | None = None
         self._chart = self._new_chart(1)
+        self._wanted: int | None = None
         varied = [key for values in variants.values() for key in values]
         at_reset = [replace(knob, live=False) for knob in knobs]
         super().__init__(experiment, at_reset, varied)
@@ -211,7 +212,11 @@ class Compare(Controls):
             counts = [len(result.history) for result in self._results().values()]
             return steps is not None and min(counts, default=0) >= steps
 
-        self._run_now(settings, enough)
+        self._wanted = steps
+        try:
+            self._run_now(settings, enough)
+        finally:
+            self._wanted = None
         self.show()
         assert self.comparison is not None
         return self.comparison
@@ -239,7 +244,7 @@ class Compare(Controls):
         results, streams, runs = {}, {}, []
         for name, values in self.variants.items():
             settings = {**self.settings, **values}
-            run = self.experiment(**settings)
+            run = build(self.experiment, settings)
             trainer = run.trainer()
             results[name] = Result(trainer, settings)
             streams[name] = trainer.stream(run.train_data, run.eval_data)
@@ -254,7 +259,7 @@ class Compare(Controls):
         try:
             while streams:
                 for name in order:
-                    for _ in range(self.turn):
+                    for _ in range(self._left(name)):
                         record = next(streams[name], None) if name in streams else None
                         if record is None:
                             streams.pop(name, None)
@@ -265,6 +270,13 @@ class Compare(Controls):
             with ExitStack() as stack:  # closes all, also after one has raised
                 for stream in streams.values():
                     stack.callback(stream.close)  # type: ignore[attr-defined]
+
+    def _left(self, name: str) -> int:
+        """Steps in a variant's next turn; none beyond those that run() asked for."""
+        if self._wanted is None:
+            return self.turn
+        done = len(self._results()[name].history)
+        return min(self.turn, self._wanted - done)
 
     def _show(self, record: Record) -> None:
         self._chart.add(record, record["variant"])

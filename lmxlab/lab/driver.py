@@ -159,7 +159,12 @@ class Driver(ABC):
         if self._inside:  # asked for by a callback in the middle of a step
             self._stopping = True
             return
-        self._end("stopped")
+        self._inside = True
+        try:
+            self._catch_up()
+        finally:
+            self._inside = False
+            self._end("stopped")
         if self._wake is not None:
             self._wake.set()
 
@@ -204,11 +209,11 @@ class Driver(ABC):
                 self._inside = False
                 self._end("done")
             elif self._stopping:
+                self._catch_up()
                 self._inside = False
                 self._end("stopped")
             elif self._resting():
-                while self._behind() and self._take():
-                    pass
+                self._catch_up()
                 self._frame()
             elif self._frame_pacer.due():
                 self._frame()
@@ -226,6 +231,13 @@ class Driver(ABC):
             self._inside = False
             self._busy += time.perf_counter() - started
         return self.state in ACTIVE
+
+    def _catch_up(self) -> None:
+        """Show what has been queued, and queue nothing more."""
+        self.state = "paused"
+        self._hold(True)
+        while self._behind() and self._take():
+            pass
 
     def _take(self) -> bool:
         assert self._stream is not None
@@ -295,9 +307,13 @@ class Driver(ABC):
             Exception: What ended the run, when it failed.
         """
         self.state = "running"
-        while self._advance():
-            if enough():
-                self.halt()
+        try:
+            while self._advance():
+                if enough():
+                    self.halt()
+        except KeyboardInterrupt:  # also one between two steps
+            self.halt()
+            raise
         self._raise_error()
 
     def _raise_error(self) -> None:

@@ -139,6 +139,25 @@ def throughput(records: Sequence[Record]) -> float | None:
     return statistics.median(rates) if rates else None
 
 
+def build(experiment: Callable[..., Run], settings: dict[str, Any]) -> Run:
+    """Call an experiment.
+
+    Args:
+        experiment: As for :class:`Panel`.
+        settings: Its arguments.
+
+    Returns:
+        The fresh run.
+
+    Raises:
+        TypeError: If it returns anything else.
+    """
+    run = experiment(**settings)
+    if not isinstance(run, Run):
+        raise TypeError(f"the experiment must return a Run, got {type(run).__name__}")
+    return run
+
+
 class Panel(Controls):
     """Buttons, sliders and live plots over one experiment.
 
@@ -211,11 +230,7 @@ class Panel(Controls):
     # ------------------------------------------------------------ what controls ask for
 
     def _open(self) -> Iterator[Record]:
-        run = self.experiment(**self.settings)
-        if not isinstance(run, Run):
-            raise TypeError(
-                f"the experiment must return a Run, got {type(run).__name__}"
-            )
+        run = build(self.experiment, self.settings)
         trainer = run.trainer()
         self.result = Result(trainer, dict(self.settings))
         self._lag = trainer.lag

@@ -1,442 +1,324 @@
-"""The state machine, without a model: records are counted, not trained."""
+"""Idle, running, paused, stopped, done, failed: every order of the buttons."""
 
 import asyncio
-from functools import partial
+from itertools import product
 import threading
 
 from lmxlab.lab.driver import Driver
 import pytest
 
+ACTIONS = ("start", "pause", "step", "stop", "reset")
+
 
 class Counting(Driver):
-    """Counts to ``total``; ``at`` maps a step to what happens inside it."""
+    """A driver of a run that counts."""
 
-    def __init__(self, total=4, at=None, lag=0):
+    def __init__(self, steps=10**9):
         super().__init__()
-        self.total, self.at, self.lag = total, at or {}, lag
-        self.shown, self.said, self.threads, self.ended = [], [], set(), 0
-        self.opened = self.frames = 0
-        self.queued = 0
+        self.steps = steps
+        self.opened = self.closed = 0
+        self.threads = set()
+        self.said = []
+
+    @property
+    def step(self):
+        return self._last.get("step", 0)
 
     def _open(self):
         self.opened += 1
-        self.shown, self.queued = [], 0
-        self._hold(False)
         return self._count()
 
     def _count(self):
         try:
-            for step in range(1, self.total + 1):
-                self.at.get(step, lambda: None)()
-                self.queued = min(max(self.queued, step + self._lag), self.total)
+            for step in range(1, self.steps + 1):
+                self.threads.add(threading.get_ident())
                 yield {"step": step}
         finally:
-            self.ended += 1
+            self.closed += 1
 
     def _show(self, record):
-        self.threads.add(threading.get_ident())
-        self.shown.append(record["step"])
-        self._hold(self.state == "paused")
-
-    def _hold(self, held):
-        self._lag = 0 if held else self.lag
-
-    def _behind(self):
-        return self.queued > len(self.shown)
+        pass
 
     def _draw(self):
-        self.frames += 1
+        pass
 
     def _refresh(self):
         pass
 
     def _change(self, name, value):
-        self.threads.add(threading.get_ident())
-        if value < 0:
-            raise ValueError(f"{name} must not be negative")
-        self.said.append((f"{name} {value}", "status"))
+        pass
 
     def say(self, text, role="status"):
-        self.said.append((text, role))
+        self.said.append((role, text))
 
     def _result(self):
-        return list(self.shown)
+        return self.step
 
 
-def raiser(error):
-    def act():
-        raise error
-
-    return act
-
-
-async def until(condition):
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never came to that")
+def expected(state, action):
+    """What a run without an end is after a button."""
+    active = state in ("running", "paused")
+    if action == "pause":
+        return "paused" if state == "running" else state
+    if action == "stop":
+        return "stopped" if active else state
+    return {"start": "running", "step": "paused", "reset": "idle"}[action]
 
 
-async def settled():
-    """Give the loop the turns that a press and a step need."""
-    for _ in range(20):
+async def turns(count=30):
+    for _ in range(count):
         await asyncio.sleep(0)
 
 
-# ------------------------------------------------------------------- without a loop
+def test_every_order_of_the_buttons_on_a_loop():
+    async def press(order):
+        driver = Counting()
+        state, opened = "idle", 0
+        for action in order:
+            active = state in ("running", "paused")
+            opened += action in ("start", "step") and not active
+            before = driver.step if active else 0
+            driver.press(action)
+            await turns()
+            state = expected(state, action)
+            assert driver.state == state
+            assert driver.opened == opened
+            if action == "step" and state == "paused" and before == 0:
+                assert driver.step == 1
+            if state == "running":
+                assert driver.step > before
+            if state == "idle":
+                assert driver.step == 0
+            held = driver.step
+            await turns()
+            assert (driver.step == held) is (state != "running")
+            assert driver.opened - driver.closed == (state in ("running", "paused"))
+        driver.press("stop")
+        await turns()
+        assert driver.opened == driver.closed
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not others, "a task is left behind"
+
+    async def every():
+        for order in product(ACTIONS, repeat=4):
+            await press(order)
+
+    asyncio.run(every())
 
 
-def test_start_runs_to_the_end_and_closes_the_stream():
-    driver = Counting()
-    assert driver.state == "idle"
+@pytest.mark.parametrize("order", list(product(ACTIONS, repeat=3)), ids="-".join)
+def test_every_order_of_the_buttons_without_a_loop(order):
+    driver = Counting(steps=3)
+    for action in order:
+        state, step = driver.state, driver.step
+        driver.press(action)
+        active = state == "paused"
+        if action == "start":
+            assert (driver.state, driver.step) == ("done", 3)
+        elif action == "step" and active and step == 3:
+            assert (driver.state, driver.step) == ("done", 3)
+        elif action == "step":
+            assert driver.step == (step + 1 if active else 1)
+            assert driver.state == "paused"
+        elif action == "pause":
+            assert (driver.state, driver.step) == (state, step)
+        elif action == "stop":
+            assert driver.state == ("stopped" if active else state)
+        else:
+            assert (driver.state, driver.step) == ("idle", 0)
+
+
+def test_steps_asked_for_faster_than_they_are_done_are_all_done():
+    async def main():
+        driver = Counting()
+        for _ in range(5):
+            driver.press("step")
+        await turns(60)
+        assert (driver.state, driver.step) == ("paused", 5)
+        driver.press("stop")
+        await driver.wait(5)
+
+    asyncio.run(main())
+
+
+def test_start_twice_at_once_is_one_run():
+    async def main():
+        driver = Counting(steps=5)
+        driver.press("start")
+        driver.press("start")
+        assert await driver.wait(5) == 5
+        assert driver.opened == driver.closed == 1
+
+    asyncio.run(main())
+
+
+def test_stop_and_start_at_once_leave_one_run_from_the_beginning():
+    async def main():
+        driver = Counting(steps=200)
+        driver.press("start")
+        await turns()
+        for action in ("stop", "start"):
+            driver.press(action)
+        assert await driver.wait(5) == 200
+        assert driver.opened == driver.closed == 2
+
+    asyncio.run(main())
+
+
+def test_presses_from_another_thread_act_on_the_thread_of_the_loop():
+    async def main():
+        driver = Counting(steps=50)
+        for action in ("step", "start"):
+            thread = threading.Thread(target=driver.press, args=(action,))
+            thread.start()
+            thread.join()
+            assert driver.step == 0 or action == "start"  # nothing ran in the thread
+            await turns(3)
+        assert await driver.wait(5) == 50
+        assert driver.threads == {threading.get_ident()}
+
+    asyncio.run(main())
+
+
+def test_a_click_in_the_cell_that_waits_is_waited_for():
+    async def main():
+        driver = Counting(steps=4)
+        driver.press("start")
+        assert await driver.wait() == 4
+        assert driver.state == "done"
+
+    asyncio.run(main())
+
+
+def test_nothing_to_wait_for_is_no_wait():
+    assert asyncio.run(Counting().wait()) == 0
+
+
+def test_a_wait_that_takes_too_long_stops_the_run():
+    async def main():
+        driver = Counting()
+        driver.press("start")
+        with pytest.raises(TimeoutError, match=r"still going after 0\.05 s and was"):
+            await driver.wait(0.05)
+        assert driver.state == "stopped"
+        assert driver.closed == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_an_interrupted_wait_stops_the_run(paused):
+    async def main():
+        driver = Counting()
+        driver.press("start")
+        waiting = asyncio.create_task(driver.wait())
+        await turns()
+        if paused:
+            driver.press("pause")
+            await turns()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await turns()
+        assert driver.state == "stopped"
+        assert driver.closed == 1
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_has_ended_is_no_loop():
+    async def build():
+        return Counting(steps=3)
+
+    driver = asyncio.run(build())
     driver.press("start")
-    assert (driver.state, driver.shown, driver.ended) == ("done", [1, 2, 3, 4], 1)
-
-
-def test_step_does_one_step_and_holds():
-    driver = Counting()
-    for expected in ([1], [1, 2], [1, 2, 3]):
-        driver.press("step")
-        assert (driver.state, driver.shown) == ("paused", expected)
-    assert driver.opened == 1
-
-
-def test_start_goes_on_with_a_held_run():
-    driver = Counting()
-    driver.press("step")
-    driver.press("start")
-    assert (driver.state, driver.shown, driver.opened) == ("done", [1, 2, 3, 4], 1)
-
-
-def test_stop_ends_a_held_run_and_start_begins_again():
-    driver = Counting()
-    driver.press("step")
-    driver.press("stop")
-    assert (driver.state, driver.ended, driver.shown) == ("stopped", 1, [1])
-    driver.press("start")
-    assert (driver.state, driver.opened) == ("done", 2)
-
-
-def test_step_after_the_end_begins_a_new_run():
-    driver = Counting()
-    driver.press("start")
-    driver.press("step")
-    assert (driver.state, driver.shown, driver.opened) == ("paused", [1], 2)
-
-
-def test_reset_closes_the_run_and_is_idle():
-    driver = Counting()
-    driver.press("step")
-    driver.press("reset")
-    assert (driver.state, driver.ended) == ("idle", 1)
-
-
-@pytest.mark.parametrize("action", ["stop", "pause", "reset"])
-def test_in_idle_there_is_nothing_to_end(action):
-    driver = Counting()
-    driver.press(action)
-    assert (driver.state, driver.opened) == ("idle", 0)
-
-
-@pytest.mark.parametrize("action", ["stop", "pause"])
-def test_a_run_that_is_done_stays_done(action):
-    driver = Counting()
-    driver.press("start")
-    driver.press(action)
     assert driver.state == "done"
 
 
-def test_a_callback_may_stop_or_pause_in_the_middle_of_a_step():
-    driver = Counting()
-    driver.at[2] = lambda: driver.press("stop")
+class Meddling(Counting):
+    """Its run presses a button in the middle of a step."""
+
+    def __init__(self, action, **kwargs):
+        super().__init__(**kwargs)
+        self.action = action
+
+    def _count(self):
+        for record in super()._count():
+            if record["step"] == 2:
+                self.press(self.action)
+            yield record
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "step"),
+    [
+        ("start", "done", 4),
+        ("pause", "paused", 2),
+        ("step", "paused", 2),
+        ("stop", "stopped", 2),
+        ("reset", "stopped", 2),
+    ],
+)
+def test_a_button_pressed_by_a_callback_acts_after_the_step(action, state, step):
+    driver = Meddling(action, steps=4)
     driver.press("start")
-    assert (driver.state, driver.shown, driver.ended) == ("stopped", [1, 2], 1)
-    driver.at[2] = lambda: driver.press("pause")
-    driver.press("start")
-    assert (driver.state, driver.shown) == ("paused", [1, 2])
+    assert (driver.state, driver.step) == (state, step)
+    assert driver.error is None
+    driver.press("reset")
+    assert driver.opened == driver.closed == 1
 
 
-def test_an_error_is_said_kept_and_raised_once_more_by_run():
-    error = ArithmeticError("too big")
-    driver = Counting(at={3: raiser(error)})
-    driver.press("start")
-    assert (driver.state, driver.shown, driver.error) == ("failed", [1, 2], error)
-    assert driver.said == [("ArithmeticError: too big", "alert")]
-    assert not driver.error_was_raised
-    with pytest.raises(ArithmeticError) as caught:
-        driver.drain(lambda: False)
-    assert caught.value is error
-    assert driver.error_was_raised
+class Failing(Counting):
+    """Its run fails at a step, or in the end as well."""
+
+    def __init__(self, at, at_the_end=False):
+        super().__init__(steps=5)
+        self.at, self.at_the_end = at, at_the_end
+
+    def _count(self):
+        try:
+            for record in super()._count():
+                if record["step"] == self.at:
+                    raise OSError(f"disk full at step {self.at}")
+                yield record
+        finally:
+            if self.at_the_end:
+                raise OSError("nor at the end")
 
 
-def test_start_works_again_after_an_error():
-    driver = Counting(at={1: raiser(ArithmeticError("too big"))})
-    driver.press("start")
-    driver.at.clear()
-    driver.press("start")
-    assert (driver.state, driver.error, driver.shown) == ("done", None, [1, 2, 3, 4])
+@pytest.mark.parametrize("at", [1, 3])
+def test_an_error_is_said_and_raised_and_start_works_again(at):
+    async def main():
+        driver = Failing(at)
+        driver.press("start")
+        for _ in range(2):  # each cell that asks is told
+            with pytest.raises(OSError, match=f"at step {at}") as caught:
+                await driver.wait()
+            assert caught.value is driver.error
+        assert (driver.state, driver.step) == ("failed", at - 1)
+        assert driver.said == [("alert", f"OSError: disk full at step {at}")]
+        driver.at = None
+        driver.press("start")
+        assert await driver.wait() == 5
+        assert (driver.state, driver.error) == ("done", None)
+
+    asyncio.run(main())
 
 
-def test_an_error_while_closing_is_a_failure_too():
-    class Sticky(Counting):
-        def _count(self):
-            try:
-                yield from super()._count()
-            finally:
-                raise OSError("disk full")
-
-    driver = Sticky()
+def test_an_error_while_stopping_is_said():
+    driver = Failing(at=None, at_the_end=True)
     driver.press("step")
     driver.press("stop")
-    assert (driver.state, driver.said) == ("failed", [("OSError: disk full", "alert")])
+    assert driver.state == "failed"
+    assert driver.said == [("alert", "OSError: nor at the end")]
 
 
-def test_an_interrupt_stops_the_run_and_goes_on_to_the_cell():
-    driver = Counting(at={3: raiser(KeyboardInterrupt())})
-    with pytest.raises(KeyboardInterrupt):
-        driver.press("start")
-    assert (driver.state, driver.shown, driver.ended) == ("stopped", [1, 2], 1)
-
-
-def test_an_interrupt_between_two_steps_stops_the_run_too():
-    driver = Counting()
-    with pytest.raises(KeyboardInterrupt):
-        driver.drain(raiser(KeyboardInterrupt()))
-    assert (driver.state, driver.shown, driver.ended) == ("stopped", [1], 1)
-
-
-def test_a_bad_value_is_said_and_ends_nothing():
-    driver = Counting()
-    driver.press("step")
-    driver.press("change", "beta", -1)
-    assert driver.said == [("beta must not be negative", "alert")]
-    assert driver.state == "paused"
-
-
-def test_stop_flushes_what_was_queued():
-    driver = Counting(lag=1)
-    driver.at[2] = lambda: driver.press("stop")
+def test_whether_a_cell_was_given_the_error_is_known():
+    driver = Failing(at=2)
     driver.press("start")
-    assert driver.shown[-1] == driver.queued
-
-
-# ---------------------------------------------------------------------- on the loop
-
-
-def test_the_buttons_one_after_another():
-    async def story():
-        driver = Counting(total=10**6)
-        seen = []
-
-        async def press(action):
-            driver.press(action)
-            await settled()
-            seen.append(driver.state)
-            return len(driver.shown)
-
-        assert await press("start") > 0
-        held = await press("pause")
-        await settled()
-        assert len(driver.shown) == held  # held means held
-        assert await press("start") > held
-        before = await press("pause")
-        assert await press("step") == before + 1
-        assert await press("step") == before + 2
-        assert await press("stop") == before + 2
-        assert driver.opened == 1
-        assert 0 < await press("start")
-        assert driver.opened == 2
-        await press("reset")
-        assert driver.ended == 2
-        return seen
-
-    running, paused = "running", "paused"
-    assert asyncio.run(story()) == [
-        *(running, paused, running, paused, paused, paused),
-        *("stopped", running, "idle"),
-    ]
-
-
-def test_step_from_idle_does_one_step():
-    async def story():
-        driver = Counting()
-        driver.press("step")
-        await settled()
-        return driver.state, driver.shown
-
-    assert asyncio.run(story()) == ("paused", [1])
-
-
-def test_two_quick_steps_are_two_steps():
-    async def story():
-        driver = Counting()
-        driver.press("step")
-        driver.press("step")
-        await settled()
-        return driver.state, driver.shown
-
-    assert asyncio.run(story()) == ("paused", [1, 2])
-
-
-def test_start_twice_is_one_run():
-    async def story():
-        driver = Counting()
-        driver.press("start")
-        driver.press("start")
-        return await driver.wait(), driver.opened
-
-    assert asyncio.run(story()) == ([1, 2, 3, 4], 1)
-
-
-def test_stop_and_start_in_one_turn_is_a_new_run():
-    async def story():
-        driver = Counting()
-        driver.press("step")
-        await settled()
-        driver.press("stop")
-        driver.press("start")
-        return await driver.wait(), driver.opened, driver.ended
-
-    assert asyncio.run(story()) == ([1, 2, 3, 4], 2, 2)
-
-
-def test_a_press_lets_the_cell_go_on():
-    async def story():
-        driver = Counting()
-        driver.press("start")
-        return driver.opened
-
-    assert asyncio.run(story()) == 0
-
-
-def test_a_press_from_another_thread_acts_on_the_loops_thread():
-    async def story():
-        driver = Counting()
-        presses = [partial(driver.press, "step"), partial(driver.press, "change", "x", 1)]
-        for press in presses:
-            thread = threading.Thread(target=press)
-            thread.start()
-            thread.join()
-            assert not driver.said
-            assert driver.shown == [1] * bool(driver.opened)
-            await settled()
-            if not driver.said:
-                assert driver.shown == [1]
-        return driver.threads, driver.said
-
-    threads, said = asyncio.run(story())
-    assert threads == {threading.get_ident()}
-    assert said == [("x 1", "status")]
-
-
-@pytest.mark.parametrize("actions", [["pause"], ["step"], ["stop"]])
-def test_what_is_queued_on_the_device_is_flushed(actions):
-    async def story():
-        driver = Counting(total=10**6, lag=1)
-        driver.press("start")
-        await until(lambda: len(driver.shown) > 3)
-        assert driver.queued == driver.shown[-1] + 1
-        for action in actions:
-            driver.press(action)
-            await settled()
-        assert driver.shown[-1] == driver.queued
-        assert driver.shown == list(range(1, len(driver.shown) + 1))
-        driver.press("stop")
-
-    asyncio.run(story())
-
-
-def test_wait_returns_what_the_run_has_left():
-    async def story():
-        driver = Counting()
-        driver.press("start")
-        return await driver.wait()
-
-    assert asyncio.run(story()) == [1, 2, 3, 4]
-
-
-def test_wait_raises_the_runs_own_error():
-    error = ArithmeticError("too big")
-
-    async def story():
-        driver = Counting(at={2: raiser(error)})
-        driver.press("start")
-        for _ in range(2):
-            with pytest.raises(ArithmeticError) as caught:
-                await driver.wait()
-            assert caught.value is error
-        driver.at.clear()
-        driver.press("start")
-        return await driver.wait()
-
-    assert asyncio.run(story()) == [1, 2, 3, 4]
-
-
-def test_wait_gives_up_after_its_timeout_and_stops_the_run():
-    async def story():
-        driver = Counting(total=10**9)
-        driver.press("start")
-        with pytest.raises(TimeoutError, match=r"still going after 0\.02 s"):
-            await driver.wait(0.02)
-        done = len(driver.shown)
-        await settled()
-        assert len(driver.shown) == done
-        return driver.state, driver.ended
-
-    assert asyncio.run(story()) == ("stopped", 1)
-
-
-def test_the_interrupt_button_stops_a_run_that_a_cell_waits_for():
-    async def story():
-        driver = Counting(total=10**9)
-        driver.press("start")
-        cell = asyncio.create_task(driver.wait())
-        await until(lambda: driver.shown)
-        cell.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await cell
-        return driver.state, driver.ended
-
-    assert asyncio.run(story()) == ("stopped", 1)
-
-
-def test_stop_ends_the_waiting():
-    async def story():
-        driver = Counting(total=10**9)
-        driver.press("start")
-        cell = asyncio.create_task(driver.wait())
-        await until(lambda: driver.shown)
-        driver.press("stop")
-        return await cell
-
-    assert asyncio.run(story())[0] == 1
-
-
-def test_stop_ends_the_waiting_for_a_held_run():
-    async def story():
-        driver = Counting()
-        driver.press("step")
-        cell = asyncio.create_task(driver.wait())
-        await settled()
-        assert not cell.done()
-        driver.press("stop")
-        return await cell
-
-    assert asyncio.run(story()) == [1]
-
-
-def test_an_interrupt_in_a_step_of_a_task_stops_quietly():
-    async def story():
-        driver = Counting(at={2: raiser(KeyboardInterrupt())})
-        driver.press("start")
-        await driver.wait()
-        return driver.state, driver.shown
-
-    assert asyncio.run(story()) == ("stopped", [1])
-
-
-def test_frames_are_few_and_the_last_one_is_drawn():
-    driver = Counting(total=500)
-    driver.press("start")
-    assert 2 <= driver.frames <= 20
+    assert not driver.error_was_raised
+    with pytest.raises(OSError, match="at step 2"):
+        asyncio.run(driver.wait())
+    assert driver.error_was_raised
+    driver.press("reset")
+    assert not driver.error_was_raised

@@ -46,7 +46,12 @@ def test_words_to_choose_from_make_a_menu():
 
 def test_bounds_scale_label_and_help_override_the_declaration():
     made = control(
-        "learning_rate", 2.0, bounds=(1, 3), scale="linear", label="pace", help="How fast."
+        "learning_rate",
+        2.0,
+        bounds=(1, 3),
+        scale="linear",
+        label="pace",
+        help="How fast.",
     )
     assert type(made) is widgets.FloatSlider
     assert (made.min, made.max) == (1, 3)

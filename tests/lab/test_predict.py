@@ -63,7 +63,9 @@ def test_a_prediction_is_not_changed_after_the_result():
 
 def test_unknown_options_are_named():
     guess = Predict("Which?", ["eager", "compiled"])
-    with pytest.raises(ValueError, match=r"'lazy' is not one of \['eager', 'compiled'\]"):
+    with pytest.raises(
+        ValueError, match=r"'lazy' is not one of \['eager', 'compiled'\]"
+    ):
         guess.choose("lazy")
     with pytest.raises(ValueError, match="'lazy' is not one of"):
         guess.check("lazy")
