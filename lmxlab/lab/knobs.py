@@ -99,8 +99,10 @@ class Knob:
         if options is not None and value not in options:
             control.options = _with(options, value)
         if isinstance(control, widgets.FloatLogSlider) and value > 0:
-            control.max = max(control.max, math.log10(value))
-            control.min = _first_notch(value, 10**control.min, _NOTCH)
+            exponent = math.log10(value)
+            control.max = max(control.max, exponent)
+            notch = _first_notch(value, 10**control.min, _NOTCH)
+            control.min = min(notch, exponent)
         elif isinstance(control, (widgets.IntSlider, widgets.FloatSlider)):
             control.max = max(control.max, value)
             control.min = min(control.min, value)

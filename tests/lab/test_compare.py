@@ -19,6 +19,7 @@ PAIR = {"eager": {"compile_step": False}, "compiled": {}}
 def _undrawn(monkeypatch):
     """Frames cost most of the time, and these tests are about the rest."""
     monkeypatch.setattr(Chart, "png", lambda chart: b"")
+    monkeypatch.setattr(Chart, "_build", lambda *_: None)
 
 
 class Watch:

@@ -113,9 +113,7 @@ def test_every_order_of_the_buttons_without_a_loop(order):
         state, step = driver.state, driver.step
         driver.press(action)
         active = state == "paused"
-        if action == "start":
-            assert (driver.state, driver.step) == ("done", 3)
-        elif action == "step" and active and step == 3:
+        if action == "start" or (action == "step" and active and step == 3):
             assert (driver.state, driver.step) == ("done", 3)
         elif action == "step":
             assert driver.step == (step + 1 if active else 1)
@@ -322,3 +320,85 @@ def test_whether_a_cell_was_given_the_error_is_known():
     assert driver.error_was_raised
     driver.press("reset")
     assert not driver.error_was_raised
+
+
+class Queueing(Counting):
+    """Its run queues one step ahead while it is not held, as on a GPU."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.shown, self.queued, self.ahead = [], 0, 1
+
+    def _count(self):
+        for record in super()._count():
+            self.queued = max(self.queued, record["step"] + self.ahead)
+            yield record
+
+    def _show(self, record):
+        self.shown.append(record["step"])
+        self._hold(self.state == "paused")
+
+    def _hold(self, held):
+        self.ahead = 0 if held else 1
+
+    def _behind(self):
+        return self.queued > self.step
+
+
+@pytest.mark.parametrize("action", ["pause", "step", "stop"])
+def test_what_is_queued_is_shown_before_the_run_rests(action):
+    async def main():
+        driver = Queueing()
+        driver.press("start")
+        await turns()
+        assert driver.queued == driver.step + 1
+        driver.press(action)
+        await turns()
+        assert driver.queued == driver.step
+        assert driver.shown == list(range(1, driver.step + 1))
+        driver.press("stop")
+        await turns()
+
+    asyncio.run(main())
+
+
+def test_a_run_that_has_enough_shows_what_was_queued():
+    driver = Queueing()
+    driver.drain(lambda: driver.step >= 3)
+    assert (driver.state, driver.step, driver.queued) == ("stopped", 4, 4)
+
+
+def test_an_interrupt_between_two_steps_stops_the_run():
+    driver = Counting()
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        driver.drain(interrupted)
+    assert (driver.state, driver.step, driver.closed) == ("stopped", 1, 1)
+
+
+class Refusing(Counting):
+    """A driver that will not take in a value."""
+
+    def _change(self, name, value):
+        raise ValueError(f"{name} must not be {value}")
+
+
+def test_a_value_that_will_not_do_is_said_and_ends_nothing():
+    driver = Refusing()
+    driver.press("step")
+    driver.press("change", "beta", -1)
+    assert driver.said == [("alert", "beta must not be -1")]
+    assert (driver.state, driver.closed) == ("paused", 0)
+
+
+def test_a_press_lets_the_cell_go_on_first():
+    async def main():
+        driver = Counting(steps=3)
+        driver.press("start")
+        assert driver.opened == 0
+        assert await driver.wait() == 3
+
+    asyncio.run(main())

@@ -15,7 +15,6 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
-PNG = Chart.png
 KNOBS = [Knob("learning_rate"), Knob("batch_size", [2, 4]), Knob("max_grad_norm")]
 
 
@@ -23,6 +22,7 @@ KNOBS = [Knob("learning_rate"), Knob("batch_size", [2, 4]), Knob("max_grad_norm"
 def _undrawn(monkeypatch):
     """Frames cost most of the time, and these tests are about the rest."""
     monkeypatch.setattr(Chart, "png", lambda chart: b"")
+    monkeypatch.setattr(Chart, "_build", lambda *_: None)
 
 
 class Lagging(Run):
@@ -393,13 +393,12 @@ def test_a_knob_that_the_run_does_not_read_live_says_so():
 # ----------------------------------------------------------------------------- errors
 
 
-def raising_runs():
-    return {
-        "experiment": Panel(failing_once(OSError("no such corpus"))),
-        "not a run": Panel(lambda width=1: None),
-        "step": panel(nan_at=3),
-        "callback": panel(callbacks=[At(3, raiser(OSError("disk full")))]),
-    }
+RAISING = {
+    "experiment": lambda: Panel(failing_once(OSError("no such corpus"))),
+    "not a run": lambda: Panel(lambda width=1: None),
+    "step": lambda: panel(nan_at=3),
+    "callback": lambda: panel(callbacks=[At(3, raiser(OSError("disk full")))]),
+}
 
 
 @pytest.mark.parametrize(
@@ -412,7 +411,7 @@ def raising_runs():
     ],
 )
 def test_an_error_is_shown_in_words_and_raised_by_run_and_wait(what, kind, words, done):
-    lab = raising_runs()[what]
+    lab = RAISING[what]()
     click(lab, "start")
     assert lab.state == data(lab)["state"] == "failed"
     assert 'role="alert"' in lab.message.value
@@ -420,13 +419,13 @@ def test_an_error_is_shown_in_words_and_raised_by_run_and_wait(what, kind, words
     if done:
         assert len(lab.result.history) == done
 
-    lab = raising_runs()[what]
+    lab = RAISING[what]()
     with pytest.raises(kind) as caught:
         lab.run()
     assert caught.value is lab.error
 
     async def story():
-        lab = raising_runs()[what]
+        lab = RAISING[what]()
         click(lab, "start")
         with pytest.raises(kind) as caught:
             await lab.wait()
@@ -676,7 +675,7 @@ def test_throughput_is_a_median_without_first_calls():
 
 
 def test_the_picture_is_there_from_the_start_and_moves(monkeypatch):
-    monkeypatch.setattr(Chart, "png", PNG)
+    monkeypatch.undo()
     lab = panel()
     before = bytes(lab.picture.value)
     assert before.startswith(b"\x89PNG")
