@@ -105,11 +105,20 @@ class Controls(Driver):
         self.halt()
         self._reset()
         self._task = None
+        before = dict(self.settings)
+        self._turn_all(settings)
+        try:
+            self.drain(enough)
+        except Exception:
+            if not self._last:  # not one step: the settings may be at fault
+                self._turn_all(before)
+            raise
+
+    def _turn_all(self, settings: dict[str, Any]) -> None:
         for name, value in settings.items():
             self.settings[name] = value
             if name in self.controls:
                 self._turn_to(name, value)
-        self.drain(enough)
 
     def show(self) -> None:
         """Display the run as it stands: a picture that needs no kernel, and words."""
@@ -131,7 +140,7 @@ class Controls(Driver):
             return
         try:
             self._change_live(name, value)
-        except ValueError:
+        except (TypeError, ValueError):
             self.settings[name] = before
             self._turn_to(name, before)
             raise

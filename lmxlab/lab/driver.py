@@ -115,7 +115,7 @@ class Driver(ABC):
             if action == "change":
                 try:
                     self._change(*args)
-                except ValueError as error:  # said; the run goes on as it was
+                except (TypeError, ValueError) as error:  # said; the run goes on
                     self.say(str(error), role="alert")
             elif action == "start":
                 self._go("running")
@@ -134,6 +134,9 @@ class Driver(ABC):
         self._refresh()
 
     def _go(self, state: str) -> None:
+        orphaned = self._task is not None and self._task.done()  # its loop has ended
+        if orphaned and self.state in ACTIVE:
+            self.halt()
         if self.state not in ACTIVE:
             owed = self._owed
             if self.state != "idle":

@@ -402,3 +402,33 @@ def test_a_press_lets_the_cell_go_on_first():
         assert await driver.wait() == 3
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("action", ["start", "step"])
+def test_a_press_from_another_thread_leaves_everything_to_the_loop(action):
+    async def main():
+        driver = Counting(steps=3)
+        thread = threading.Thread(target=driver.press, args=[action])
+        thread.start()
+        thread.join()
+        assert driver.state == "idle"
+        await turns()
+        assert driver.state == {"start": "done", "step": "paused"}[action]
+        assert driver.threads == {threading.get_ident()}
+
+    asyncio.run(main())
+
+
+def test_a_run_whose_loop_has_ended_can_be_started_again():
+    async def leave_a_run_behind():
+        driver = Counting()
+        driver.press("start")
+        await turns()
+        return driver
+
+    driver = asyncio.run(leave_a_run_behind())
+    assert driver.state == "running"  # its task was cancelled with the loop
+    driver.steps = 3
+    driver.press("start")
+    assert (driver.state, driver.step) == ("done", 3)
+    assert driver.closed == 2

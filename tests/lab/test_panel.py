@@ -681,3 +681,13 @@ def test_the_picture_is_there_from_the_start_and_moves(monkeypatch):
     assert before.startswith(b"\x89PNG")
     click(lab, "step")
     assert bytes(lab.picture.value) != before
+
+
+def test_settings_that_cannot_train_are_not_kept():
+    lab = Panel(toy(), knobs=[Knob("learning_rate")])
+    before = dict(lab.settings)
+    with pytest.raises(ValueError, match="learning_rate"):
+        lab.run(learning_rate=-1.0)
+    assert lab.settings == before
+    assert lab.controls["learning_rate"].value == pytest.approx(before["learning_rate"])
+    assert lab.run(steps=2).history
