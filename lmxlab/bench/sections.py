@@ -56,8 +56,8 @@ FULL = Effort(
     plain={"story": (12, 10), "medium": (6, 4), "large": (4, 1)},
     blas_sizes=(256, 512, 1024),
     blas_seconds=1.0,
-    plot_turns=12,
-    plot_seconds=1.5,
+    plot_turns=24,
+    plot_seconds=1.0,
     cold=True,
 )
 QUICK = Effort(
@@ -196,7 +196,7 @@ def live_plot(effort: Effort) -> Result:
     ]
     if missing:
         return {"reason": f"not installed: {', '.join(missing)} (the extra `lab`)"}
-    from lmxlab.lab.live import LivePlot
+    from lmxlab.lab.live import LivePlot, Pacer
 
     case = CASES["story"]
     plot = LivePlot()
@@ -206,19 +206,23 @@ def live_plot(effort: Effort) -> Result:
     }
     for step in steps.values():  # first calls, imports
         timing.seconds_of(step, 2)
-    # The first frames build the figure, and push the ones after them far away.
-    patience = time.perf_counter() + 20 * effort.plot_seconds
-    while plot.frames < 4 and time.perf_counter() < patience:
-        steps["with"]()
-    drawn = plot.frames
+    # Time in which the other one trains must not save up for frames.
+    passed, started = 0.0, time.perf_counter()
+    plot.pacer = Pacer(
+        savings=0.0, clock=lambda: passed + time.perf_counter() - started
+    )
+    drawn, spent = plot.frames, plot.draw_seconds
     rates: dict[str, list[float]] = {"without": [], "with": []}
     for order in timing.orders(list(steps), effort.plot_turns):
         for name in order:
+            started = time.perf_counter()
             rates[name].append(_throughput(steps[name], case, effort.plot_seconds))
+            passed += time.perf_counter() - started if name == "with" else 0.0
     return {
         **{f"{k}_tokens_per_second": timing.summary(v) for k, v in rates.items()},
         "ratio": timing.ratio(rates, "with", "without"),
         "frames": plot.frames - drawn,
+        "draw_share": (plot.draw_seconds - spent) / passed,
     }
 
 

@@ -1,8 +1,10 @@
 """Drawing while training runs, without slowing it down.
 
-Frames take at most 3 % of the time, and there are four a second at the most.
+Frames take at most 2 % of the time, which with what they do to the caches is less than
+3 % of the throughput, and there are four a second at the most.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 import time
 from typing import Any
@@ -27,6 +29,7 @@ class Pacer:
         share: Of the time, that frames may take.
         rate: Frames per second at the most.
         savings: Seconds of drawing to begin with; no more than that is saved up.
+        clock: What time it is, in seconds; by default the system's.
 
     Example:
         >>> pacer = Pacer(share=0.5, rate=1000.0, savings=0.0)
@@ -38,9 +41,14 @@ class Pacer:
     """
 
     def __init__(
-        self, share: float = 0.03, rate: float = 4.0, savings: float = 0.15
+        self,
+        share: float = 0.02,
+        rate: float = 4.0,
+        savings: float = 0.15,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """The first frame is due at once."""
+        self.clock = clock
         self.share = share
         self.rate = rate
         self.savings = savings
@@ -50,7 +58,10 @@ class Pacer:
 
     def due(self, now: float | None = None) -> bool:
         """Return whether it is time for a frame."""
-        return (time.perf_counter() if now is None else now) >= self._next
+        return (self._now() if now is None else now) >= self._next
+
+    def _now(self) -> float:
+        return time.perf_counter() if self.clock is None else self.clock()
 
     def drew(self, seconds: float, now: float | None = None) -> None:
         """Note what a frame cost.
@@ -59,7 +70,7 @@ class Pacer:
             seconds: From asking for it to having sent it.
             now: The time when it was sent, for tests.
         """
-        now = time.perf_counter() if now is None else now
+        now = self._now() if now is None else now
         if self._then is not None:
             earned = self.share * (now - self._then)
             self._saved = min(self.savings, self._saved + earned)
@@ -99,6 +110,7 @@ class LivePlot(Callback):
         widget: The picture; it shows itself when training begins.
         frames: Frames drawn so far.
         draw_seconds: What they cost in all.
+        pacer: What spaces the frames; a new one for each run.
 
     Example:
         >>> plot = LivePlot()
@@ -111,7 +123,7 @@ class LivePlot(Callback):
     """
 
     def __init__(
-        self, references: dict[str, float] | None = None, share: float = 0.03
+        self, references: dict[str, float] | None = None, share: float = 0.02
     ) -> None:
         """Nothing is shown before training begins."""
         self.references = references
@@ -120,12 +132,12 @@ class LivePlot(Callback):
         self.draw_seconds = 0.0
         self._share = share
         self._chart: Chart | None = None
-        self._pacer = Pacer(share)
+        self.pacer = Pacer(share)
 
     def on_train_begin(self, config: TrainConfig) -> None:
         """Start an empty picture as wide as the run."""
         self._chart = Chart(config.max_steps, references=self.references)
-        self._pacer = Pacer(self._share)
+        self.pacer = Pacer(self._share)
         if in_notebook():
             display(self.widget)
 
@@ -133,7 +145,7 @@ class LivePlot(Callback):
         """Add the step, and draw if a frame is due."""
         if self._chart is not None:
             self._chart.add(metrics)
-            if self._pacer.due():
+            if self.pacer.due():
                 self._draw()
 
     def on_train_end(self, history: list[Record]) -> None:
@@ -165,7 +177,7 @@ class LivePlot(Callback):
         seconds = time.perf_counter() - started
         self.frames += 1
         self.draw_seconds += seconds
-        self._pacer.drew(seconds)
+        self.pacer.drew(seconds)
 
 
 def in_notebook() -> bool:
