@@ -281,9 +281,6 @@ class Compare(Controls):
     def _show(self, record: Record) -> None:
         self._chart.add(record, record["variant"])
 
-    def _png(self) -> bytes:
-        return self._chart.png()
-
     def _result(self) -> Comparison | None:
         return self.comparison
 

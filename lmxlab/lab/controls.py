@@ -8,6 +8,7 @@ import weakref
 
 from IPython.display import Image, display
 import ipywidgets as widgets
+from lmxlab.lab.chart import Chart
 from lmxlab.lab.driver import ACTIVE, Driver
 from lmxlab.lab.knobs import Knob, defaults
 from lmxlab.lab.live import ALT, in_notebook, picture_widget
@@ -39,6 +40,8 @@ class Controls(Driver):
         ValueError: If a knob is not a setting, or cannot show its default.
     """
 
+    _chart: Chart  # a subclass makes one for each run, the first before this __init__
+
     def __init__(
         self,
         experiment: Callable[..., Any],
@@ -68,9 +71,8 @@ class Controls(Driver):
         self._refresh()
         self._draw()
 
-    @abstractmethod
     def _png(self) -> bytes:
-        """Draw a frame."""
+        return self._chart.png()
 
     @abstractmethod
     def describe(self) -> str:

@@ -242,9 +242,6 @@ class Panel(Controls):
         self._chart.add(record)
         self._hold(self.state == "paused")
 
-    def _png(self) -> bytes:
-        return self._chart.png()
-
     def _hold(self, held: bool) -> None:
         if self.result is None:
             return

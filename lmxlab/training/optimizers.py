@@ -132,8 +132,8 @@ def create_optimizer(config: TrainConfig, live: Live | None = None) -> optim.Opt
         ),
         "muon": lambda: optim.MultiOptimizer(
             [
-                _with_decay(_Muon(schedule, momentum=b1, weight_decay=0.0), live),
-                _with_decay(adam(), live),
+                _Muon(schedule, momentum=b1, weight_decay=0.0),
+                adam(),
             ],
             [lambda path, weight: _decays(path, weight) and weight.ndim == 2],
         ),
@@ -141,7 +141,9 @@ def create_optimizer(config: TrainConfig, live: Live | None = None) -> optim.Opt
     if config.optimizer not in rules:
         raise unknown_choice("optimizer", config.optimizer, OPTIMIZERS)
     optimizer = rules[config.optimizer]()
-    return _with_decay(optimizer, live)
+    for rule in getattr(optimizer, "optimizers", [optimizer]):
+        rule.live = live
+    return optimizer
 
 
 def _constants(config: TrainConfig) -> Live:
@@ -154,12 +156,6 @@ def _constants(config: TrainConfig) -> Live:
 def _decays(path: str, parameter: mx.array) -> bool:
     """Whether a parameter is a weight matrix, and not an embedding."""
     return parameter.ndim >= 2 and "embed" not in path.lower()
-
-
-def _with_decay(optimizer: optim.Optimizer, live: Live) -> optim.Optimizer:
-    if isinstance(optimizer, _Decoupled):
-        optimizer.live = live
-    return optimizer
 
 
 class _Decoupled(optim.Optimizer):
