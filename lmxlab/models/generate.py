@@ -8,11 +8,11 @@ Left out on purpose: padding. All prompts of a batch have the same length.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 import math
 import random
 from typing import Any, Literal, overload
 
+from lmxlab.core.modes import evaluation_mode
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -236,7 +236,7 @@ def _steps(
     token = tokens
     for _ in range(max_new_tokens):
         key, draw = mx.random.split(key)
-        with _eval_mode(model):
+        with evaluation_mode(model):
             logits, cache = model(token, cache=cache)
             logits = logits[:, -1].astype(mx.float32)
             drawn = sampler(logits, draw)
@@ -252,18 +252,6 @@ def _steps(
         if stop_early and stop_token is not None and stopped.all().item():
             return
         token = drawn[:, None]
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put every part of the model in eval mode, and each back as it was."""
-    training = [part for part in model.modules() if part.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part._training = True
 
 
 def _as_tokens(prompts: mx.array | Sequence[Sequence[int]]) -> mx.array:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from lmxlab.core.modes import evaluation_mode
 from lmxlab.training import feed
 from lmxlab.training.loss import LossFn, split_loss
-from lmxlab.training.program import Programs, evaluation_mode
+from lmxlab.training.program import Programs
 from lmxlab.training.state import RandomStream
 import mlx.core as mx
 

@@ -7,6 +7,7 @@ it, and otherwise by their rows.
 """
 
 from collections.abc import Callable
+import math
 from typing import Any
 
 import mlx.core as mx
@@ -44,18 +45,106 @@ def next_token_loss(
         >>> round(loss.item(), 4), metrics["tokens"].item()  # ln 4
         (1.3863, 3.0)
     """
-    output = model(tokens)
-    logits = output[0] if isinstance(output, tuple) else output
-    chosen = mx.take_along_axis(logits, targets[..., None], axis=-1).squeeze(-1)
-    # Written out, because mx.logsumexp is a scalar kernel on the CPU.
-    top = mx.stop_gradient(logits.max(axis=-1, keepdims=True))
-    total = mx.exp(logits - top).sum(axis=-1)
-    nats = mx.log(total) + top.squeeze(-1) - chosen
+    nats = -target_log_probs(logits_of(model, tokens), targets)
     if mask is None:
         return nats.mean(), {"tokens": mx.array(float(targets.size))}
     weight = mask.astype(nats.dtype)
     count = weight.sum()
     return (nats * weight).sum() / mx.maximum(count, 1), {"tokens": count}
+
+
+def logits_of(model: nn.Module, tokens: mx.array) -> mx.array:
+    """Call a model and keep the logits alone.
+
+    Args:
+        model: Maps tokens (B, T) to logits (B, T, V), or to a tuple that starts so.
+        tokens: Token ids, shape (B, T).
+
+    Returns:
+        Logits (B, T, V), float32, or float64 if the model computes in that.
+
+    Example:
+        >>> model = lambda tokens: (mx.zeros((*tokens.shape, 4)), "cache")
+        >>> logits_of(model, mx.array([[1, 2]])).shape
+        (1, 2, 4)
+    """
+    output = model(tokens)
+    logits: mx.array = output[0] if isinstance(output, tuple) else output
+    return logits if logits.dtype == mx.float64 else logits.astype(mx.float32)
+
+
+def target_log_probs(logits: mx.array, targets: mx.array) -> mx.array:
+    """Log-probability of each target token.
+
+    Args:
+        logits: Shape (..., V).
+        targets: Token ids, shape (...).
+
+    Returns:
+        ``logits[target] - log(sum(exp(logits)))`` in nats, shape (...).
+
+    Example:
+        >>> target_log_probs(mx.array([[0.0, 0.0]]), mx.array([1]))
+        array([-0.693147], dtype=float32)
+    """
+    chosen = mx.take_along_axis(logits, targets[..., None], axis=-1).squeeze(-1)
+    return chosen - log_normalizer(logits).squeeze(-1)
+
+
+def log_normalizer(logits: mx.array) -> mx.array:
+    """Return ``log(sum(exp(logits)))`` over the last axis, which is kept.
+
+    ``logits - log_normalizer(logits)`` is the log-softmax.
+
+    Args:
+        logits: Shape (..., V), each row with at least one finite number.
+
+    Returns:
+        Shape (..., 1).
+
+    Example:
+        >>> log_normalizer(mx.array([[1000.0, 1000.0]]))
+        array([[1000.69]], dtype=float32)
+    """
+    # Written out: mx.logsumexp is a scalar kernel on the CPU, and nn.log_softmax
+    # crashes there on an axis of size 1 (MLX 0.32.4).
+    top = mx.stop_gradient(logits.max(axis=-1, keepdims=True))
+    return mx.log(mx.exp(logits - top).sum(axis=-1, keepdims=True)) + top
+
+
+def in_range(
+    name: str, value: float | mx.array, low: float, high: float = math.inf
+) -> None:
+    """Check a setting of a loss, unless it is an array.
+
+    A live setting is an ``mx.array``, whose value a traced step does not know; the
+    slider that moves it keeps to its own bounds.
+
+    Args:
+        name: The argument's name.
+        value: What was given.
+        low: Smallest legal value.
+        high: Largest legal value.
+
+    Raises:
+        TypeError: If it is neither a number nor an array of shape ().
+        ValueError: If it is not a finite number in [low, high].
+
+    Example:
+        >>> in_range("alpha", 1.5, 0, 1)
+        Traceback (most recent call last):
+            ...
+        ValueError: alpha must be a finite number in [0, 1], got 1.5
+    """
+    if isinstance(value, mx.array):
+        if value.ndim:
+            raise TypeError(f"{name} must be one number, got shape {value.shape}")
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (math.isfinite(value) and low <= value <= high):
+        legal = f"in [{low}, {high}]" if math.isfinite(high) else f"of at least {low}"
+        raise ValueError(f"{name} must be a finite number {legal}, got {value}")
 
 
 def split_loss(result: Any) -> tuple[mx.array, dict[str, Any]]:

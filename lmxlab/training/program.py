@@ -6,17 +6,13 @@ each function is kept under all of these, and is traced again when one has chang
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmxlab.training.state import RandomStream, arrays, places
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Programs:
@@ -155,26 +151,3 @@ class Programs:
                 if isinstance(value, (bool, int, float)) or name == "betas"
             ),
         )
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> "Iterator[None]":
-    """Put a model into evaluation mode, and each module back as it was afterwards.
-
-    Args:
-        model: Any module.
-
-    Example:
-        >>> model = nn.Dropout(0.5)
-        >>> with evaluation_mode(model): print(model.training)
-        False
-        >>> model.training
-        True
-    """
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module._training = training

@@ -2,8 +2,9 @@
 
 import time
 
+from lmxlab.core.modes import evaluation_mode
 from lmxlab.training.clock import StepClock
-from lmxlab.training.program import Programs, evaluation_mode
+from lmxlab.training.program import Programs
 from lmxlab.training.state import RandomStream, arrays, global_norm, places
 import mlx.core as mx
 import mlx.nn as nn

@@ -1,0 +1,32 @@
+"""Evaluation mode for a while: no dropout meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import mlx.nn as nn
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and each module back as it was afterwards.
+
+    Args:
+        model: Any module.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> model = nn.Dropout(0.5)
+        >>> with evaluation_mode(model): print(model.training)
+        False
+        >>> model.training
+        True
+    """
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module._training = True
