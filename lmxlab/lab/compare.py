@@ -14,10 +14,10 @@ from typing import Any
 from IPython.display import Markdown, display
 from lmxlab.lab.chart import Chart
 from lmxlab.lab.controls import Controls
-from lmxlab.lab.driver import Record
 from lmxlab.lab.knobs import Knob
 from lmxlab.lab.live import in_notebook
 from lmxlab.lab.panel import Result, Run, build, throughput
+from lmxlab.training.record import Record
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import time
 from typing import Any
 
 from lmxlab.lab.live import Pacer
+from lmxlab.training.record import Record
 
-Record = dict[str, Any]
 ACTIVE = ("running", "paused")
 # A click passes through several callbacks of the kernel, one in each turn of the loop.
 # With a single turn a step, Stop waited for four steps (ipykernel 7.4).

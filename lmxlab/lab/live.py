@@ -12,8 +12,9 @@ from typing import Any
 from IPython.display import display
 import ipywidgets as widgets
 from lmxlab.lab.chart import Chart
-from lmxlab.training.callbacks import Callback, Record
+from lmxlab.training.callbacks import Callback
 from lmxlab.training.config import TrainConfig
+from lmxlab.training.record import Record
 from traitlets import Unicode
 
 ALT = "Two plots against training steps: loss in nats per token, and tokens per second."

@@ -15,10 +15,10 @@ from typing import Any
 
 from lmxlab.lab.chart import Chart
 from lmxlab.lab.controls import Controls
-from lmxlab.lab.driver import Record
 from lmxlab.lab.knobs import Knob
 from lmxlab.training.config import TrainConfig
 from lmxlab.training.loss import LossFn
+from lmxlab.training.record import Record
 from lmxlab.training.trainer import Trainer
 import mlx.core as mx
 import mlx.nn as nn

@@ -5,8 +5,9 @@ import html
 from typing import Any
 
 import ipywidgets as widgets
-from lmxlab.training.callbacks import Callback, Record
+from lmxlab.training.callbacks import Callback
 from lmxlab.training.config import TrainConfig
+from lmxlab.training.record import Record
 import mlx.nn as nn
 
 

@@ -26,7 +26,8 @@ class Accumulation:
     Args:
         run: Runs the two programs.
         loss_and_grads: ``(*batch) -> (metrics, gradients)``, metrics with the loss.
-        apply: ``(metrics, gradients) -> metrics``, which moves the weights.
+        apply: ``(metrics, gradients, weight) -> metrics``, which moves the weights;
+            ``weight`` is what both are a mean over.
 
     Example:
         See :meth:`Trainer.train_step_accumulated
@@ -37,7 +38,7 @@ class Accumulation:
         self,
         run: Programs,
         loss_and_grads: Callable[..., tuple[Metrics, Any]],
-        apply: Callable[[Metrics, Any], Metrics],
+        apply: Callable[[Metrics, Any, mx.array], Metrics],
     ) -> None:
         """Nothing is traced yet."""
         self._run = run
@@ -60,17 +61,14 @@ class Accumulation:
         parameters = self._run.model.trainable_parameters()
         self._sums["grads"] = tree_map(mx.zeros_like, parameters)
         sums: Metrics = {}
-        tokens: Metrics = {}
         weight, traced = mx.array(0.0), False
         try:
             for batch in batches:
-                (part, part_weight, counted), first = self._run(
+                (part, part_weight), first = self._run(
                     "accumulate", self._add, batch, stream, self._sums
                 )
                 sums = {name: sums.get(name, 0.0) + part[name] for name in part}
                 weight, traced = weight + part_weight, traced or first
-                if counted:
-                    tokens = {"tokens": weight}
                 # Left lazy, the activations of all batches would be alive at once.
                 mx.eval(sums, weight, self._sums)
             metrics, first = self._run(
@@ -78,20 +76,39 @@ class Accumulation:
             )
         finally:
             self._sums.clear()
-        return {**metrics, **tokens}, traced or first
+        return metrics, traced or first
 
-    def _add(self, *batch: mx.array) -> tuple[Metrics, mx.array, Metrics]:
+    def _add(self, *batch: mx.array) -> tuple[Metrics, mx.array]:
         metrics, grads = self._loss_and_grads(*batch)
-        counted = {"tokens": metrics.pop("tokens")} if "tokens" in metrics else {}
-        weight = counted.get("tokens", mx.array(feed.rows(batch)))
+        weight = weight_of(metrics, batch)
         self._sums["grads"] = tree_map(
             lambda total, g: total + weight.astype(g.dtype) * g,
             self._sums["grads"],
             grads,
         )
-        return {k: weight * value for k, value in metrics.items()}, weight, counted
+        # The sum of the weights is the number of tokens; it must not be squared.
+        parts = {k: v if k == "tokens" else weight * v for k, v in metrics.items()}
+        return parts, weight
 
     def _apply_sums(self, sums: Metrics, weight: mx.array) -> Metrics:
-        weight = mx.where(weight == 0, 1, weight)  # every target masked: all sums are 0
-        grads = tree_map(lambda g: g / weight.astype(g.dtype), self._sums["grads"])
-        return self._apply({name: sum_ / weight for name, sum_ in sums.items()}, grads)
+        divisor = mx.where(weight == 0, 1, weight)  # every target masked: all sums 0
+        grads = tree_map(lambda g: g / divisor.astype(g.dtype), self._sums["grads"])
+        metrics = {k: v if k == "tokens" else v / divisor for k, v in sums.items()}
+        return self._apply(metrics, grads, weight)
+
+
+def weight_of(metrics: Metrics, batch: feed.Batch) -> mx.array:
+    """Return what a loss is a mean over: tokens if it counts them, otherwise rows.
+
+    Args:
+        metrics: What the loss function reported.
+        batch: What it was given.
+
+    Returns:
+        Shape ().
+
+    Example:
+        >>> weight_of({}, (mx.zeros((4, 2)),)).item()
+        4.0
+    """
+    return metrics["tokens"] if "tokens" in metrics else mx.array(feed.rows(batch))

@@ -13,15 +13,16 @@ from typing import Any, Protocol
 import warnings
 
 from lmxlab.training.config import TrainConfig
-
-Record = dict[str, Any]
+from lmxlab.training.record import Record
 
 
 class Callback(Protocol):
     """What a callback may implement; subclasses inherit methods that do nothing.
 
     A callback with an attribute ``should_stop`` that is true ends the run after the
-    step.
+    step. Two more methods are looked for: ``needs_weights(step)``, see
+    :func:`needs_weights`, and ``resume(trainer)``, called after ``on_train_begin`` with
+    a trainer that may still be given another state.
 
     Example:
         >>> class Best(Callback):
@@ -71,6 +72,25 @@ def notify(callbacks: Sequence[Any], event: str, *args: Any) -> None:
             method = getattr(callback, event, None)
             if method is not None:
                 calls.callback(method, *args)
+
+
+def needs_weights(callbacks: Sequence[Any], step: int) -> bool:
+    """Return whether a callback reads the weights after this very step.
+
+    On a GPU the next update is queued before a step's numbers are read. A callback that
+    wants the weights of a step has a method ``needs_weights(step)``, and where that is
+    true the trainer waits.
+
+    Args:
+        callbacks: Any of them may lack the method.
+        step: The step.
+
+    Example:
+        >>> needs_weights([MetricsLogger(1)], 1)
+        False
+    """
+    asked = (getattr(callback, "needs_weights", None) for callback in callbacks)
+    return any(ask(step) for ask in asked if ask is not None)
 
 
 class MetricsLogger(Callback):

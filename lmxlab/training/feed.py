@@ -41,24 +41,6 @@ def batches(data: Any, config: TrainConfig) -> Iterator[Any]:
     return _iterator("train_data", "batches(batch_size, seed)", data)
 
 
-def windows(source: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    """Group batches for gradient accumulation; the last group may be short.
-
-    Args:
-        source: Batches.
-        size: Batches in a group.
-
-    Yields:
-        Lists of 1 to ``size`` batches.
-
-    Example:
-        >>> list(windows(iter("abcde"), 2))
-        [['a', 'b'], ['c', 'd'], ['e']]
-    """
-    while window := list(itertools.islice(source, size)):
-        yield window
-
-
 def reusable(data: Any, config: TrainConfig) -> list[Any]:
     """Keep evaluation data, so that every evaluation sees the same batches.
 

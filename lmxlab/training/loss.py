@@ -19,7 +19,7 @@ Metrics = dict[str, mx.array]
 # What the trainer reports itself.
 RESERVED = frozenset(
     {"step", "loss", "learning_rate", "grad_norm", "step_seconds"}
-    | {"first_call_seconds", "eval_loss"}
+    | {"first_call_seconds", "eval_loss", "stopping"}
 )
 
 

@@ -18,12 +18,12 @@ from typing import Any
 
 from lmxlab.core.fields import unknown_choice
 from lmxlab.training.config import OPTIMIZERS, SCHEDULES, TrainConfig
+from lmxlab.training.live import Live, with_config
 import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_map_with_path
 
 Schedule = Callable[[mx.array | int], mx.array]
-Live = dict[str, mx.array]
 
 
 def create_schedule(config: TrainConfig, live: Live | None = None) -> Schedule:
@@ -59,7 +59,7 @@ def create_schedule(config: TrainConfig, live: Live | None = None) -> Schedule:
     """
     warmup, total, floor = config.warmup_steps, config.max_steps, config.lr_floor
     decay = max(1, round(config.decay_fraction * total))
-    peak = live if live is not None else _constants(config)
+    peak = live if live is not None else with_config(None, config)
 
     def fall(x: mx.array, shape: str) -> mx.array:
         if shape == "linear":
@@ -116,7 +116,7 @@ def create_optimizer(config: TrainConfig, live: Live | None = None) -> optim.Opt
         >>> round(optimizer.learning_rate.item(), 6)
         0.0003
     """
-    live = live if live is not None else _constants(config)
+    live = live if live is not None else with_config(None, config)
     schedule = create_schedule(config, live)
     b1, b2 = config.beta1, config.beta2
 
@@ -144,13 +144,6 @@ def create_optimizer(config: TrainConfig, live: Live | None = None) -> optim.Opt
     for rule in getattr(optimizer, "optimizers", [optimizer]):
         rule.live = live
     return optimizer
-
-
-def _constants(config: TrainConfig) -> Live:
-    return {
-        "learning_rate": mx.array(config.learning_rate, mx.float32),
-        "weight_decay": mx.array(config.weight_decay, mx.float32),
-    }
 
 
 def _decays(path: str, parameter: mx.array) -> bool:

@@ -8,48 +8,37 @@ An update, for every topic of the lab, is
 
 and it is taken back when the loss or the length of the gradient is not finite. DPO,
 GRPO, distillation and the rest are another ``loss_fn`` or another iterator of batches.
-With gradient accumulation the first line runs for several batches (accumulation.py).
-``train`` drains the generator; a live panel drains it from the notebook's event loop,
-and so can pause, step, re-tune and stop it.
+With gradient accumulation the first line runs for several batches (accumulation.py),
+in several processes for each one's rows (distributed.py). ``train`` drains the
+generator; a live panel drains it from the notebook's event loop, and so can pause,
+step, re-tune and stop it.
 
-Simplified on purpose: one device; weights and optimizer state in one precision.
+Simplified on purpose: weights and optimizer state in one precision.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-import math
 from typing import Any
 import warnings
 
 from lmxlab import runtime
-from lmxlab.training import feed
-from lmxlab.training.accumulation import Accumulation
-from lmxlab.training.callbacks import MetricsLogger, notify
+from lmxlab.training import distributed, feed
+from lmxlab.training.accumulation import Accumulation, weight_of
+from lmxlab.training.callbacks import MetricsLogger, needs_weights, notify
 from lmxlab.training.clock import StepClock
 from lmxlab.training.config import TrainConfig
 from lmxlab.training.evaluation import evaluate
+from lmxlab.training.live import Live, change, values, with_config
 from lmxlab.training.loss import LossFn, Metrics, next_token_loss, split_loss
-from lmxlab.training.optimizers import Live, create_optimizer
+from lmxlab.training.optimizers import create_optimizer
 from lmxlab.training.program import Programs
+from lmxlab.training.record import Queued, Record, is_finite, not_finite, read
+from lmxlab.training.source import Source
 from lmxlab.training.state import RandomStream, global_norm
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_map
-
-Record = dict[str, Any]
-
-
-@dataclass
-class _Queued:
-    """An update that the device may still be computing."""
-
-    step: int
-    metrics: Metrics
-    before: list[mx.array]  # weights and moments, should it have to be taken back
-    tokens: int
-    traced: bool
 
 
 class Trainer:
@@ -74,6 +63,8 @@ class Trainer:
             when compiled, once for each update when not.
         history: All records so far.
         lag: Updates queued before the first is read: 1 on a GPU, 0 on a CPU.
+        group: The processes of ``mlx.launch``; one by itself otherwise. Callbacks run
+            in the first.
 
     Example:
         >>> model = nn.Sequential(nn.Embedding(8, 4), nn.Linear(4, 8))
@@ -99,12 +90,12 @@ class Trainer:
         self.model = model
         self.config = config
         self.loss_fn: LossFn = next_token_loss if loss_fn is None else loss_fn
+        self.group = mx.distributed.init()
         if callbacks is None and config.log_interval:
             callbacks = [MetricsLogger(config.log_interval)]
-        self.callbacks = list(callbacks or [])
-        self.live: Live = {} if live is None else live
-        for name in ("learning_rate", "weight_decay", "max_grad_norm"):
-            self.live[name] = mx.array(getattr(config, name), mx.float32)
+        self.callbacks = list(callbacks or []) if self.group.rank() == 0 else []
+        self.live = with_config(live, config)
+        self._initial = values(self.live)
         self._own_rule = optimizer is None
         self.optimizer = optimizer or create_optimizer(config, self.live)
         self.optimizer.init(model.trainable_parameters())
@@ -115,19 +106,19 @@ class Trainer:
         self.trace_count = 0
         self.lag = 1 if runtime.is_gpu() else 0
         self._stopping = False
+        self._flags = {"stopping": mx.array(0.0)}  # goes round with the gradients
         self._random = RandomStream(config.seed)
-        self._run = Programs(
-            model, self.optimizer, self.live, compiled=config.compile_step
-        )
+        knobs = [self.live, self._flags]
+        self._run = Programs(model, self.optimizer, knobs, compiled=config.compile_step)
         self._accumulated = Accumulation(self._run, self._loss_and_grads, self._apply)
-        self._source: tuple[Any, Iterator[Any]] = (None, iter(()))
+        self._source = Source(config)
         self._clock = StepClock()
 
     # ------------------------------------------- one update, as mx.compile sees it
 
     def _update(self, *batch: mx.array) -> Metrics:
         metrics, grads = self._loss_and_grads(*batch)
-        return self._apply(metrics, grads)
+        return self._apply(metrics, grads, weight_of(metrics, batch))
 
     def _loss_and_grads(self, *batch: mx.array) -> tuple[Metrics, Any]:
         def scalar_loss(*arrays: mx.array) -> tuple[mx.array, Metrics]:
@@ -138,7 +129,11 @@ class Trainer:
         (loss, metrics), grads = value_and_grad(*batch)
         return {"loss": loss, **metrics}, grads
 
-    def _apply(self, metrics: Metrics, grads: Any) -> Metrics:
+    def _apply(self, metrics: Metrics, grads: Any, weight: mx.array) -> Metrics:
+        if self.group.size() > 1:
+            metrics, grads = distributed.average(
+                self.group, metrics | self._flags, grads, weight
+            )
         norm = global_norm(grads)
         limit = self.live["max_grad_norm"]
         scale = mx.where(limit > 0, mx.minimum(1.0, limit / (norm + 1e-6)), 1.0)
@@ -149,11 +144,14 @@ class Trainer:
 
     # ------------------------------------------------------------------ queue and read
 
-    def _queue(self, window: Sequence[Any]) -> _Queued:
+    def _queue(self, window: Sequence[Any]) -> Queued:
         """Hand one update to the device, without waiting for it."""
         batches = [feed.checked(batch, feed.vocab_size(self.model)) for batch in window]
         if not batches:
             raise ValueError("micro_batches is empty; pass at least one batch")
+        tokens = sum(batch[0].size for batch in batches)
+        if self.group.size() > 1:
+            batches = [distributed.share(self.group, batch) for batch in batches]
         before, done = self._run.snapshot(), self.step
         try:
             if len(batches) == 1:
@@ -165,8 +163,7 @@ class Trainer:
             self.step = done + 1
             if self.lag:
                 mx.async_eval(metrics, self.model.state, self.optimizer.state)
-            tokens = sum(batch[0].size for batch in batches)
-            return _Queued(self.step, metrics, before, tokens, traced)
+            return Queued(self.step, metrics, before, tokens, traced)
         except BaseException:  # an interrupt between two of these lines included
             self._take_back(before, done)
             raise
@@ -175,38 +172,30 @@ class Trainer:
         self._run.restore(before)
         self.step = done
 
-    def _read(self, queued: _Queued) -> Record:
+    def _read(self, queued: Queued) -> Record:
         """Wait for an update and turn its numbers into a record."""
         self._clock.waiting()
-        mx.eval(queued.metrics)
-        record: Record = {"step": queued.step}
-        record.update({name: value.item() for name, value in queued.metrics.items()})
-        if not self.lag and _is_finite(record):
+        record = read(queued)
+        if record.pop("stopping", 0):
+            self._stopping = True
+        if not self.lag and is_finite(record):
             # The weights move once the numbers are known to be good, and with nothing
             # held back the optimizer may reuse their memory.
             queued.before.clear()
             mx.async_eval(self.model.state, self.optimizer.state)
-        seconds = self._clock.ended(queued=bool(self.lag))
-        tokens = record.get("tokens", queued.tokens)
-        record["tokens"] = int(tokens) if math.isfinite(tokens) else tokens
-        record["step_seconds"] = seconds
+        record["step_seconds"] = self._clock.ended(queued=bool(self.lag))
         if queued.traced:
-            record["first_call_seconds"] = seconds
+            record["first_call_seconds"] = record["step_seconds"]
         return record
 
-    def _finish(self, queue: deque[_Queued], held_out: list[Any] | None) -> Record:
+    def _finish(self, queue: deque[Queued], held_out: list[Any] | None) -> Record:
         queued = queue[0]
         record = self._read(queued)
-        if not _is_finite(record):
+        if not is_finite(record):
             # Updates queued behind this one were built on its weights: they go too.
             self._take_back(queued.before, queued.step - 1)
             queue.clear()
-            raise FloatingPointError(
-                f"step {queued.step}: loss is {record['loss']} and grad_norm is "
-                f"{record['grad_norm']}, learning_rate {record['learning_rate']:.3g}. "
-                "The update was taken back; lower the learning rate, warm up longer, "
-                "or look at this batch"
-            )
+            raise not_finite(record)
         self.history.append(record)
         queue.popleft()
         if self._due(held_out, queued.step):
@@ -217,14 +206,14 @@ class Trainer:
             self.stop()
         return record
 
-    def _settle(self, queue: deque[_Queued]) -> None:
+    def _settle(self, queue: deque[Queued]) -> None:
         """Record what was queued when a stream ends early: it has happened."""
         while queue:
             queued = queue.popleft()
             if self.history and self.history[-1]["step"] == queued.step:
                 continue  # interrupted just after it was recorded
             record = self._read(queued)
-            if not _is_finite(record):
+            if not is_finite(record):
                 self._take_back(queued.before, queued.step - 1)
                 queue.clear()
                 break
@@ -232,6 +221,13 @@ class Trainer:
 
     def _due(self, held_out: list[Any] | None, step: int) -> bool:
         return held_out is not None and step % self.config.eval_interval == 0
+
+    def _needed(self, held_out: list[Any] | None, queue: deque[Queued]) -> bool:
+        """Whether someone wants the weights as they are after the last step queued."""
+        last = queue[-1].step if queue else 0
+        return last > 0 and (
+            self._due(held_out, last) or needs_weights(self.callbacks, last)
+        )
 
     # ------------------------------------------------------------------------- public
 
@@ -259,38 +255,30 @@ class Trainer:
             FloatingPointError: If the loss or the gradient is not finite.
             ValueError: If there is no data, or a batch does not fit the model.
         """
-        if self._source[0] is not train_data:
-            self._source = train_data, feed.batches(train_data, self.config)
-        windows = feed.windows(self._source[1], self.config.grad_accumulation_steps)
         held_out = None if eval_data is None else feed.reusable(eval_data, self.config)
         self._run.refresh()
-        self._stopping = False
-        started = self.step
-        queue: deque[_Queued] = deque()
+        self._stopping, self._flags["stopping"] = False, mx.array(0.0)
+        queue: deque[Queued] = deque()
         try:
             notify(self.callbacks, "on_train_begin", self.config)
+            notify(self.callbacks, "resume", self)
+            if self.group.size() > 1:
+                distributed.agree(self)
+            self._source.open(train_data)
             while True:
-                while queue and (
-                    len(queue) > self.lag or self._due(held_out, queue[-1].step)
-                ):
+                while len(queue) > self.lag or self._needed(held_out, queue):
                     yield self._finish(queue, held_out)
                     self._clock.resumed()
                 if self._stopping or self.step >= self.config.max_steps:
                     break
                 if not queue:
                     self._clock.fed()
-                window = next(windows, None)
-                if window is None:
-                    self._source = None, iter(())  # a list starts again next time
-                    break
-                queue.append(self._queue(window))
+                with self._source.window() as window:
+                    if not window:
+                        break
+                    queue.append(self._queue(window))
             while queue:
                 yield self._finish(queue, held_out)
-            if self.step == started < self.config.max_steps and not self._stopping:
-                raise ValueError(
-                    "train_data gave no batch; an iterator that was used up before "
-                    "stays empty, pass a list or a dataset"
-                )
         finally:
             try:
                 self._settle(queue)
@@ -336,7 +324,7 @@ class Trainer:
         """
         self._run.refresh()
         self._clock.fed()
-        queue: deque[_Queued] = deque()
+        queue: deque[Queued] = deque()
         try:
             queue.append(self._queue(micro_batches))
             return self._finish(queue, None)
@@ -361,8 +349,42 @@ class Trainer:
         return evaluate(self._run, self.loss_fn, batches, self.config.seed)
 
     def stop(self) -> None:
-        """End the running stream after the step in progress; safe from a callback."""
-        self._stopping = True
+        """End the running stream after the step in progress; safe from a callback.
+
+        Under ``mlx.launch`` the first process decides, and all stop one update later.
+        """
+        if self.group.size() > 1:
+            self._flags["stopping"] = mx.array(float(self.group.rank() == 0))
+        else:
+            self._stopping = True
+
+    def state(self) -> Record:
+        """Return where the run stands, but for weights and moments, as plain data.
+
+        Returns:
+            ``step``, the key of ``random``, the position in the ``data``, and those
+            settings of ``live`` that were changed; see checkpoints.py.
+        """
+        now = values(self.live).items()
+        return {
+            "step": self.step,
+            "random": self._random.key.tolist(),
+            "data": self._source.state(),
+            "live": {name: v for name, v in now if v != self._initial.get(name)},
+        }
+
+    def restore(self, state: Record) -> None:
+        """Go on from a state; weights and moments have to be put back besides.
+
+        Args:
+            state: What :meth:`state` returned, here or in another process.
+        """
+        self.step = state["step"]
+        self._random.key = mx.array(state["random"], mx.uint32)
+        self._source.restore(state["data"])
+        for name, value in (self._initial | state["live"]).items():
+            if name in self.live:
+                self.live[name] = mx.array(value, self.live[name].dtype)
 
     def set_live(self, name: str, value: float) -> None:
         """Change a live setting; it acts at the next update, without a new trace.
@@ -375,23 +397,4 @@ class Trainer:
         Raises:
             ValueError: If the name is not live, or the value is out of range.
         """
-        if name not in self.live:
-            raise ValueError(
-                f"{name!r} is not a live setting of this run; these are: "
-                f"{', '.join(sorted(self.live))}. Others take effect in a new run"
-            )
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number, got {value}")
-        if name in TrainConfig.__dataclass_fields__:
-            changed: dict[str, Any] = {name: float(value)}
-            replace(self.config, **changed)  # checks the range
-        if name in ("learning_rate", "weight_decay") and not self._own_rule:
-            raise ValueError(
-                f"{name} belongs to the optimizer that you passed; set it there, or "
-                "leave optimizer out and name the rule in TrainConfig"
-            )
-        self.live[name] = mx.array(value, self.live[name].dtype)
-
-
-def _is_finite(record: Record) -> bool:
-    return math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"])
+        change(self.live, name, value, self.config, own_rule=self._own_rule)

@@ -1,30 +1,13 @@
 """Batches on their way in: grouped, checked, converted."""
 
-import itertools
 import signal
 
-from hypothesis import given
-from hypothesis import strategies as st
 from lmxlab.data import StoryWorld
 from lmxlab.training import feed
 from lmxlab.training.config import TrainConfig
 import mlx.core as mx
 import numpy as np
 import pytest
-
-
-@given(st.lists(st.integers()), st.integers(1, 5))
-def test_windows_lose_nothing_and_only_the_last_is_short(items, size):
-    windows = list(feed.windows(iter(items), size))
-    assert list(itertools.chain(*windows)) == items
-    assert all(len(window) == size for window in windows[:-1])
-    assert all(windows)
-
-
-def test_windows_take_no_more_than_they_give():
-    source = iter(range(10))
-    next(feed.windows(source, 3))
-    assert next(source) == 3
 
 
 def test_a_dataset_gets_batch_size_and_seed():
