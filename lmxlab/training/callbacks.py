@@ -170,6 +170,24 @@ class EarlyStopping(Callback):
         self.stopped_step: int | None = None
         self.should_stop = False
 
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run must remember."""
+        return {
+            "best": self.best,
+            "waited": self.waited,
+            "evaluations": self.evaluations,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Remember it; the run may go on even if it had been stopped.
+
+        Args:
+            state: What :meth:`state` returned.
+        """
+        self.best = state["best"]
+        self.waited = state["waited"]
+        self.evaluations = state["evaluations"]
+
     def on_train_begin(self, config: TrainConfig) -> None:
         """Forget an earlier run."""
         self._reset()
