@@ -351,7 +351,7 @@ class Trainer:
     def stop(self) -> None:
         """End the running stream after the step in progress; safe from a callback.
 
-        Under ``mlx.launch`` the first process decides, and all stop one update later.
+        Under ``mlx.launch`` the first process decides, and all stop soon after.
         """
         if self.group.size() > 1:
             self._flags["stopping"] = mx.array(float(self.group.rank() == 0))
