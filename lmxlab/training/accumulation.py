@@ -30,8 +30,21 @@ class Accumulation:
             ``weight`` is what both are a mean over.
 
     Example:
-        See :meth:`Trainer.train_step_accumulated
-        <lmxlab.training.trainer.Trainer.train_step_accumulated>`.
+        >>> import mlx.nn as nn, mlx.optimizers as optim
+        >>> model, rule = nn.Linear(1, 1, bias=False), optim.SGD(0.1)
+        >>> rule.init(model.trainable_parameters())
+        >>> run = Programs(model, rule, {}, compiled=True)
+        >>> def loss_and_grads(x):
+        ...     loss_fn = nn.value_and_grad(model, lambda x: model(x).mean())
+        ...     loss, grads = loss_fn(x)
+        ...     return {"loss": loss}, grads
+        >>> def apply(metrics, grads, weight):
+        ...     return {"gradient": grads["weight"].sum(), "rows": weight}
+        >>> accumulated = Accumulation(run, loss_and_grads, apply)
+        >>> batches = [(mx.ones((3, 1)),), (mx.full((1, 1), 5.0),)]
+        >>> metrics, _ = accumulated(batches, RandomStream(0))
+        >>> metrics["gradient"].item(), metrics["rows"].item()  # (3 * 1 + 1 * 5) / 4
+        (2.0, 4.0)
     """
 
     def __init__(

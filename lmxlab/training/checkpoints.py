@@ -31,7 +31,17 @@ _SHOWN = 6  # tensors that an error names before it counts the rest
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is damaged, or belongs to another model or optimizer."""
+    """A checkpoint that is damaged, or belongs to another model or optimizer.
+
+    Example:
+        >>> import tempfile
+        >>> folder = save_checkpoint(tempfile.mkdtemp(), nn.Linear(2, 2))
+        >>> try:
+        ...     load_checkpoint(folder, nn.Linear(2, 2, bias=False))
+        ... except CheckpointError as error:
+        ...     print(str(error).partition(": ")[2])
+        bias is nothing here and (2,) float32 there
+    """
 
 
 def save_checkpoint(

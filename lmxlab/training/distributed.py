@@ -108,6 +108,15 @@ def agree(trainer: Any) -> None:
 
     Args:
         trainer: A :class:`~lmxlab.training.trainer.Trainer`.
+
+    Example:
+        >>> import mlx.nn as nn
+        >>> from lmxlab.training.config import TrainConfig
+        >>> from lmxlab.training.trainer import Trainer
+        >>> trainer = Trainer(nn.Linear(2, 2), TrainConfig())
+        >>> agree(trainer)
+        >>> trainer.step
+        0
     """
     group = trainer.group
     broadcast(group, [trainer.model, trainer.optimizer.state])

@@ -30,7 +30,12 @@ def evaluate(
         ValueError: If every target is masked.
 
     Example:
-        See :meth:`Trainer.evaluate <lmxlab.training.trainer.Trainer.evaluate>`.
+        >>> import mlx.nn as nn, mlx.optimizers as optim
+        >>> run = Programs(nn.Identity(), optim.SGD(0.1), {}, compiled=False)
+        >>> loss_fn = lambda model, x: model(x).mean()
+        >>> batches = [(mx.array([1.0, 1.0, 1.0]),), (mx.array([5.0]),)]
+        >>> evaluate(run, loss_fn, batches, seed=0)  # by rows: (3 * 1 + 1 * 5) / 4
+        {'eval_loss': 2.0}
     """
 
     def measure(*batch: mx.array) -> dict[str, mx.array]:

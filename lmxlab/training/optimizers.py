@@ -52,6 +52,9 @@ def create_schedule(config: TrainConfig, live: Live | None = None) -> Schedule:
         A function from the update count, a number or an integer array of shape (), to
         the learning rate, a float32 array of shape ().
 
+    Raises:
+        ValueError: If the config names no schedule that there is.
+
     Example:
         >>> schedule = create_schedule(TrainConfig(learning_rate=1.0, warmup_steps=4))
         >>> [round(schedule(t).item(), 3) for t in (0, 2, 4, 1000)]

@@ -20,6 +20,11 @@ class Queued:
         before: Weights and moments before it, should it have to be taken back.
         tokens: Tokens in its batches, for a loss that does not count them.
         traced: Whether Python was entered for it.
+
+    Example:
+        >>> queued = Queued(1, {"loss": mx.array(2.5)}, [], tokens=8, traced=False)
+        >>> read(queued)["loss"]
+        2.5
     """
 
     step: int
