@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lmxlab.data import StoryWorld
 from lmxlab.training.config import TrainConfig
+from lmxlab.training.loss import next_token_loss
 from lmxlab.training.source import Source
 import mlx.core as mx
 import numpy as np
@@ -195,3 +196,24 @@ def test_data_that_ends_before_the_position_is_an_error():
     source.restore({"drawn": 3, "iterator": None, "pending": []})
     with pytest.raises(ValueError, match="ends after 2 batches, but the run had drawn"):
         source.open(["a", "b"])
+
+
+def test_an_interrupted_update_is_made_again_with_its_batch(
+    trainer, rows, weights, same
+):
+    def loss_fn(model, tokens, targets):
+        calls.append(tokens)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return next_token_loss(model, tokens, targets)
+
+    calls, batches = [], rows(5)
+    settings = {"dropout": 0.3, "compile_step": False, "max_steps": 5}
+    run = trainer(loss_fn=loss_fn, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(batches)
+    assert run.step == 2
+    run.train(batches)
+    whole = trainer(**settings)
+    whole.train(batches)
+    assert same(weights(run.model), weights(whole.model))
