@@ -92,6 +92,11 @@ class Programs:
             with stream:
                 return self._programs[key](*args), False
         saved = self.snapshot()
+        if self.compiled:
+            # A reference made by copy.deepcopy shares its arrays with the model, and
+            # MLX cannot tell such a constant from the captured array that it also is.
+            for container, inner in places(self.model):
+                container[inner] = mx.array(container[inner])
         if key not in self._programs:
             state = [self.model.state, self.optimizer.state, mx.random.state]
             state += [self.extra, buffers or {}]

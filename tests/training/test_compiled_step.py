@@ -1,5 +1,7 @@
 """The compiled update: the eager one bit for bit, and nothing in it is frozen."""
 
+import copy
+
 from lmxlab.training.config import OPTIMIZERS
 from lmxlab.training.loss import next_token_loss
 from lmxlab.training.optimizers import create_schedule
@@ -374,3 +376,20 @@ def test_evaluation_uses_no_dropout(trainer, rows):
     run = trainer(dropout=0.5)
     assert run.evaluate(rows(2)) == run.evaluate(rows(2))
     assert run.evaluate(rows(2)) == trainer(dropout=0.0).evaluate(rows(2))
+
+
+def test_a_reference_may_share_its_arrays_with_the_model(trainer, rows, weights, same):
+    """As copy.deepcopy does; it stays what it was, in whatever is traced when."""
+
+    def loss_fn(model, tokens, targets):
+        old, new = (next_token_loss(m, tokens, targets)[0] for m in (reference, model))
+        return new, {"old": mx.stop_gradient(old)}
+
+    run = trainer(loss_fn=loss_fn, learning_rate=0.1)
+    reference = copy.deepcopy(run.model)
+    before = weights(reference)
+    first, *_, last = run.train(rows(1) * 5)
+    assert first["old"] == last["old"] == first["loss"] > last["loss"]
+    assert run.evaluate(rows(1))["eval_old"] == pytest.approx(first["old"])
+    assert run.train_step_accumulated(rows(2))["loss"] > 0  # traced late
+    assert same(weights(reference), before)
