@@ -10,17 +10,22 @@ Left out on purpose: padding. All prompts of a batch have the same length.
 from collections.abc import Iterator, Sequence
 import math
 import random
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeAlias, cast, overload
 
 from lmxlab.core.modes import evaluation_mode
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
+import numpy.typing as npt
+
+Prompts: TypeAlias = mx.array | npt.NDArray[Any] | Sequence[Sequence[int]]
+LogProbsOf: TypeAlias = Literal["model", "sampler"]
 
 
 @overload
 def generate(
     model: nn.Module,
-    prompts: mx.array | Sequence[Sequence[int]],
+    prompts: Prompts,
     max_new_tokens: int,
     *,
     temperature: float = 1.0,
@@ -30,13 +35,14 @@ def generate(
     seed: int | None = None,
     key: mx.array | None = None,
     return_log_probs: Literal[False] = False,
+    log_probs_of: LogProbsOf = "model",
 ) -> mx.array: ...
 
 
 @overload
 def generate(
     model: nn.Module,
-    prompts: mx.array | Sequence[Sequence[int]],
+    prompts: Prompts,
     max_new_tokens: int,
     *,
     temperature: float = 1.0,
@@ -46,12 +52,13 @@ def generate(
     seed: int | None = None,
     key: mx.array | None = None,
     return_log_probs: Literal[True],
+    log_probs_of: LogProbsOf = "model",
 ) -> tuple[mx.array, mx.array]: ...
 
 
 def generate(
     model: nn.Module,
-    prompts: mx.array | Sequence[Sequence[int]],
+    prompts: Prompts,
     max_new_tokens: int,
     *,
     temperature: float = 1.0,
@@ -61,6 +68,7 @@ def generate(
     seed: int | None = None,
     key: mx.array | None = None,
     return_log_probs: bool = False,
+    log_probs_of: LogProbsOf = "model",
 ) -> mx.array | tuple[mx.array, mx.array]:
     """Continue prompts with sampled tokens.
 
@@ -77,11 +85,13 @@ def generate(
         seed: Number that fixes the draws; None draws differently each time.
         key: Random key that fixes the draws, instead of a seed.
         return_log_probs: Whether to return log-probabilities as well.
+        log_probs_of: Whose: "model" is the distribution before temperature, top-k and
+            top-p, "sampler" the one after them, from which the token was drawn.
 
     Returns:
         Token IDs (B, P + n), prompts included. With ``return_log_probs`` also the
-        log-probability (B, n) of each new token under the *model*: before temperature,
-        top-k and top-p. It is 0 where a stopped row is only filled up.
+        log-probability (B, n) of each new token, in nats. It is 0 where a stopped row
+        is only filled up.
 
     Raises:
         TypeError: If the prompts are not integers.
@@ -95,6 +105,10 @@ def generate(
         >>> generate(model, mx.array([[1, 2], [3, 4]]), 5, seed=0).shape
         (2, 7)
     """
+    if log_probs_of not in ("model", "sampler"):
+        raise ValueError(
+            f"log_probs_of must be 'model' or 'sampler', got {log_probs_of!r}"
+        )
     prompts = _as_tokens(prompts)
     columns, log_probs = [prompts], [mx.zeros((prompts.shape[0], 0))]
     for token, log_prob in _sample(
@@ -104,9 +118,14 @@ def generate(
         _Sampler(temperature, top_k, top_p),
         stop_token,
         _key(seed, key),
+        log_probs_of,
     ):
         columns.append(token[:, None])
         log_probs.append(log_prob[:, None])
+    rest = (prompts.shape[0], max_new_tokens - (len(columns) - 1))
+    if rest[1]:  # every row has stopped
+        columns.append(mx.full(rest, stop_token or 0, dtype=prompts.dtype))
+        log_probs.append(mx.zeros(rest))
     tokens = mx.concatenate(columns, axis=1)
     if return_log_probs:
         return tokens, mx.concatenate(log_probs, axis=1)
@@ -115,7 +134,7 @@ def generate(
 
 def stream_tokens(
     model: nn.Module,
-    prompts: mx.array | Sequence[Sequence[int]],
+    prompts: Prompts,
     max_new_tokens: int,
     *,
     temperature: float = 1.0,
@@ -163,7 +182,6 @@ def stream_tokens(
         _Sampler(temperature, top_k, top_p),
         stop_token,
         _key(seed, key),
-        stop_early=True,
     )
     return (token for token, _ in steps)
 
@@ -182,14 +200,21 @@ class _Sampler:
             raise ValueError(f"top_p must be in (0, 1], got {top_p}")
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
 
-    def __call__(self, logits: mx.array, key: mx.array) -> mx.array:
-        """Draw one token (B,) for each row of logits (B, V)."""
+    def shaped(self, logits: mx.array) -> mx.array:
+        """Logits (B, V) of the distribution to draw from."""
         if self.temperature == 0:
-            return mx.argmax(logits, axis=-1)
+            best = mx.argmax(logits, axis=-1, keepdims=True)
+            return mx.where(mx.arange(logits.shape[-1]) == best, 0.0, -math.inf)
         logits = logits / self.temperature
         if self.top_k is not None or self.top_p is not None:
             logits = self._cut(logits)
-        return mx.random.categorical(logits, key=key)
+        return logits
+
+    def draw(self, shaped: mx.array, key: mx.array) -> mx.array:
+        """Draw one token (B,) for each row of shaped logits (B, V)."""
+        if self.temperature == 0:
+            return mx.argmax(shaped, axis=-1)
+        return mx.random.categorical(shaped, key=key)
 
     def _cut(self, logits: mx.array) -> mx.array:
         """Set the logits outside the top k and the top p to -infinity."""
@@ -214,12 +239,12 @@ def _sample(
     sampler: _Sampler,
     stop_token: int | None,
     key: mx.array,
-    stop_early: bool = False,
+    log_probs_of: LogProbsOf = "model",
 ) -> Iterator[tuple[mx.array, mx.array]]:
     """Check the count, then return the iterator over (token, log-probability)."""
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens must be 0 or more, got {max_new_tokens}")
-    return _steps(model, tokens, max_new_tokens, sampler, stop_token, key, stop_early)
+    return _steps(model, tokens, max_new_tokens, sampler, stop_token, key, log_probs_of)
 
 
 def _steps(
@@ -229,7 +254,7 @@ def _steps(
     sampler: _Sampler,
     stop_token: int | None,
     key: mx.array,
-    stop_early: bool,
+    log_probs_of: LogProbsOf,
 ) -> Iterator[tuple[mx.array, mx.array]]:
     cache: Any = None
     stopped = mx.zeros(tokens.shape[:1], dtype=mx.bool_)
@@ -239,9 +264,11 @@ def _steps(
         with evaluation_mode(model):
             logits, cache = model(token, cache=cache)
             logits = logits[:, -1].astype(mx.float32)
-            drawn = sampler(logits, draw)
-            log_prob = mx.take_along_axis(logits, drawn[:, None], axis=-1)[:, 0]
-            log_prob = log_prob - mx.logsumexp(logits, axis=-1)
+            shaped = sampler.shaped(logits)
+            drawn = sampler.draw(shaped, draw)
+            source = logits if log_probs_of == "model" else shaped
+            log_prob = mx.take_along_axis(source, drawn[:, None], axis=-1)[:, 0]
+            log_prob = log_prob - mx.logsumexp(source, axis=-1)
             if stop_token is not None:
                 drawn = mx.where(stopped, stop_token, drawn)
                 log_prob = mx.where(stopped, 0.0, log_prob)
@@ -249,13 +276,14 @@ def _steps(
             drawn = drawn.astype(tokens.dtype)
             mx.eval(drawn, log_prob, stopped, cache)
         yield drawn, log_prob
-        if stop_early and stop_token is not None and stopped.all().item():
+        if stop_token is not None and stopped.all().item():
             return
         token = drawn[:, None]
 
 
-def _as_tokens(prompts: mx.array | Sequence[Sequence[int]]) -> mx.array:
-    tokens = prompts if isinstance(prompts, mx.array) else mx.array(list(prompts))
+def _as_tokens(prompts: Prompts) -> mx.array:
+    rectangle = isinstance(prompts, (mx.array, np.ndarray))
+    tokens = mx.array(cast(Any, prompts) if rectangle else list(prompts))
     if tokens.ndim != 2 or 0 in tokens.shape:
         raise ValueError(
             "prompts must have shape (batch, length), neither of them 0, "

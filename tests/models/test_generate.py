@@ -133,6 +133,40 @@ def test_log_probs_are_the_models_own(model):
     np.testing.assert_allclose(log_probs, expected, atol=1e-5)
 
 
+def test_log_probs_may_be_those_of_the_distribution_drawn_from():
+    probs = np.array([0.05, 0.5, 0.15, 0.3])
+    kept = np.where(probs > 0.1, probs, 0) ** 2  # top 3 at temperature 1/2
+    tokens, log_probs = generate(
+        Fixed(probs), np.zeros((50, 1), np.int32), 3, temperature=0.5, top_k=3, seed=0,
+        return_log_probs=True, log_probs_of="sampler",
+    )  # fmt: skip
+    expected = np.log(kept / kept.sum(), where=kept > 0, out=np.zeros(4))
+    np.testing.assert_allclose(log_probs, expected[np.array(tokens)[:, 1:]], atol=1e-5)
+    _, certain = generate(
+        Fixed(probs), [[0]], 3, temperature=0,
+        return_log_probs=True, log_probs_of="sampler",
+    )  # fmt: skip
+    assert certain.tolist() == [[0, 0, 0]]
+
+
+def test_sampling_ends_when_all_have_stopped():
+    class Counting(Fixed):
+        calls = 0
+
+        def __call__(self, tokens, cache=None):
+            Counting.calls += 1
+            return super().__call__(tokens, cache)
+
+    tokens, log_probs = generate(
+        Counting([0.1, 0.9]), [[0], [0]], 200, stop_token=1, seed=0,
+        return_log_probs=True,
+    )  # fmt: skip
+    assert tokens.shape == (2, 201)
+    assert log_probs.shape == (2, 200)
+    assert tokens[:, 20:].min().item() == 1
+    assert Counting.calls < 20
+
+
 def test_filling_up_is_certain():
     tokens, log_probs = generate(
         Fixed([0.5, 0.5]), [[0]], 9, stop_token=1, seed=0, return_log_probs=True
@@ -194,6 +228,7 @@ def test_dropout_is_off():
         ({"seed": 1, "key": mx.random.key(1)}, "not both"),
         ({"max_new_tokens": -1}, "max_new_tokens must be 0 or more, got -1"),
         ({"prompts": [1, 2]}, "prompts must have shape"),
+        ({"prompts": np.zeros((2, 0), int)}, "prompts must have shape"),
         ({"prompts": [[], []]}, "prompts must have shape"),
     ],
 )
@@ -201,6 +236,11 @@ def test_dropout_is_off():
 def test_bad_options_are_refused_at_once(model, function, options, message):
     with pytest.raises(ValueError, match=message):
         function(model, **{"prompts": PROMPTS, "max_new_tokens": 2} | options)
+
+
+def test_log_probs_are_of_the_model_or_of_the_sampler(model):
+    with pytest.raises(ValueError, match="must be 'model' or 'sampler', got 'me'"):
+        generate(model, PROMPTS, 2, return_log_probs=True, log_probs_of="me")
 
 
 def test_prompts_must_be_integers(model):
