@@ -1,4 +1,4 @@
-"""Data: token batches, tokenizers, real text, and the story world.
+"""Data: token batches, tokenizers, real text, and toy worlds with a known truth.
 
 Stands alone: the standard library and NumPy are all it imports, and every batch is a
 tuple of NumPy arrays.
@@ -14,7 +14,10 @@ from lmxlab.data.batching import (
     TokenDataset,
 )
 from lmxlab.data.judge import Verdict, judge, survey
+from lmxlab.data.markov import MarkovWorld
 from lmxlab.data.padding import length_bucket, pad_batch
+from lmxlab.data.parity import ParityWorld
+from lmxlab.data.sorting import SortingWorld, is_sorted_answer
 from lmxlab.data.story import ENTROPY_FLOOR, WORDS, StoryWorld, entropy_floor
 from lmxlab.data.text import load_text, python_docs, split_text
 from lmxlab.data.tokenizer import (
@@ -32,7 +35,10 @@ __all__ = [
     "ByteTokenizer",
     "CharTokenizer",
     "Dataset",
+    "MarkovWorld",
+    "ParityWorld",
     "Resumable",
+    "SortingWorld",
     "StoryWorld",
     "TokenArray",
     "TokenDataset",
@@ -40,6 +46,7 @@ __all__ = [
     "Verdict",
     "WordTokenizer",
     "entropy_floor",
+    "is_sorted_answer",
     "judge",
     "length_bucket",
     "load_text",

@@ -44,6 +44,11 @@ class Rollouts(NamedTuple):
         completions: Token IDs (B, C).
         log_probs: Of each completion token under the policy that sampled it, (B, C).
         mask: 1 up to the stop token and including it, 0 after it, (B, C).
+
+    Example:
+        >>> sampled = Rollouts(*[mx.zeros((2, 3))] * 4)
+        >>> sampled.mask.shape
+        (2, 3)
     """
 
     prompts: mx.array
