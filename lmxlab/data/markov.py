@@ -29,13 +29,13 @@ from bisect import bisect_right
 
 from lmxlab.data.batching import (
     Batch,
-    BatchIterator,
     TokenArray,
     as_tokens,
     at_least,
     numbered_rng,
     shift,
 )
+from lmxlab.data.world import World
 import numpy as np
 import numpy.typing as npt
 
@@ -46,11 +46,9 @@ MAX_SHARPNESS = 20.0
 
 # Members of a seed's family that no batch reaches.
 _TABLE, _SAMPLE = 2**32, 2**32 + 1
-# NumPy seeds of the user are below 2**63: evaluation rows share no stream with them.
-_EVAL_SEED = 2**64
 
 
-class MarkovWorld:
+class MarkovWorld(World):
     """An order-2 Markov source as a dataset of (input, target) rows, with its truth.
 
     Args:
@@ -160,40 +158,6 @@ class MarkovWorld:
             a, b = b, bisect_right(bounds[a][b], u)
             text.append(b)
         return np.array(text, dtype=np.int32)
-
-    def batches(self, batch_size: int, seed: int) -> BatchIterator:
-        """Return endless batches of fresh rows.
-
-        Args:
-            batch_size: Rows B in each batch.
-            seed: Integer in [0, 2**63); the same seed gives the same batches.
-
-        Returns:
-            A resumable iterator of (input, target), each (B, T) int32.
-
-        Raises:
-            ValueError: If batch_size < 1 or the seed is out of range.
-        """
-        return BatchIterator(self._draw, batch_size, seed)
-
-    def eval_batches(self, batch_size: int, n_batches: int = 4) -> list[Batch]:
-        """Return the same batches at every call, from a stream no seed trains on.
-
-        Args:
-            batch_size: Rows B in each batch.
-            n_batches: How many batches.
-
-        Returns:
-            A list of (input, target), each (B, T) int32.
-
-        Raises:
-            ValueError: If batch_size or n_batches is below 1.
-        """
-        at_least("batch_size", batch_size, 1)
-        return [
-            self._draw(numbered_rng(_EVAL_SEED, number), batch_size)
-            for number in range(at_least("n_batches", n_batches, 1))
-        ]
 
     def next_probs(self, inputs: npt.ArrayLike) -> Floats:
         """Return the true distribution after each token of some rows.

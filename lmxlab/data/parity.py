@@ -24,16 +24,16 @@ Left out: noise in the label, and inputs that are not independent bits.
 
 import math
 
-from lmxlab.data.batching import Batch, BatchIterator, at_least, numbered_rng
+from lmxlab.data.batching import Batch, at_least, numbered_rng
+from lmxlab.data.world import World
 import numpy as np
 import numpy.typing as npt
 
-# Seeds of the user are below 2**63: these families share no stream with them.
-_EVAL_SEED = 2**64
+# Seeds of rows are below 2**65: the hidden bits share no stream with them.
 _SUBSET_SEED = 2**65
 
 
-class ParityWorld:
+class ParityWorld(World):
     """The parity of k hidden bits among n, as a dataset of (input, target, mask).
 
     The model has to know where a bit stands. Rotary positions say how far two tokens
@@ -146,45 +146,6 @@ class ParityWorld:
             raise ValueError(f"bits must be 0 or 1, got {array.min()} to {array.max()}")
         parity = array[..., self.subset].sum(axis=-1) % 2
         return np.asarray(parity, dtype=np.int32)
-
-    def batches(self, batch_size: int, seed: int) -> BatchIterator:
-        """Return endless batches of fresh rows.
-
-        Args:
-            batch_size: Rows B in each batch.
-            seed: Integer in [0, 2**63); the same seed gives the same batches.
-
-        Returns:
-            A resumable iterator of (input, target, mask), each (B, n_bits). The target
-            is the input one position later and ends with the label; the mask, float32,
-            is 1 at the label alone. Tokens are int32.
-
-        Raises:
-            ValueError: If batch_size < 1 or the seed is out of range.
-        """
-        return BatchIterator(self._draw, batch_size, seed)
-
-    def eval_batches(self, batch_size: int, n_batches: int = 4) -> list[Batch]:
-        """Return the same batches at every call, from a stream no seed trains on.
-
-        With 2**n_bits rows in all, a single row may well occur in training too.
-
-        Args:
-            batch_size: Rows B in each batch.
-            n_batches: How many batches.
-
-        Returns:
-            A list of (input, target, mask), each (B, n_bits).
-
-        Raises:
-            ValueError: If batch_size or n_batches is below 1.
-        """
-        at_least("batch_size", batch_size, 1)
-        at_least("n_batches", n_batches, 1)
-        return [
-            self._draw(numbered_rng(_EVAL_SEED, i), batch_size)
-            for i in range(n_batches)
-        ]
 
     def _draw(self, rng: np.random.Generator, n: int) -> Batch:
         bits = (rng.random((n, self.n_bits)) < self.ones).astype(np.int32)

@@ -26,13 +26,13 @@ from typing import TypeAlias
 
 from lmxlab.data.batching import (
     Batch,
-    BatchIterator,
     TokenArray,
     at_least,
     numbered_rng,
     shift,
 )
 from lmxlab.data.tokenizer import CharTokenizer
+from lmxlab.data.world import World
 import numpy as np
 import numpy.typing as npt
 
@@ -44,8 +44,7 @@ END = 11
 ANSWERS = ("sorted", "reversed", "copied")
 MAX_DIGITS = 5  # 100,000 prompts: enumerating them stays instant
 
-# NumPy seeds of the user are below 2**63: these draws share no stream with them.
-_EVAL_SEED = 2**64
+# Seeds of rows are below 2**65: the split shares no stream with them.
 _SPLIT_SEED = 2**65
 
 
@@ -72,7 +71,7 @@ def is_sorted_answer(prompt: npt.ArrayLike, completion: npt.ArrayLike) -> bool:
     return bool(np.asarray(completion).tolist() == [*sorted(digits), END])
 
 
-class SortingWorld:
+class SortingWorld(World):
     """The sorting world as a dataset of (input, target) rows, with a known floor.
 
     The corpus draws from all prompts. A fifth of them, the same ones always, are held
@@ -104,41 +103,6 @@ class SortingWorld:
         self.entropy_floor = self._entropy_floor()
         order = numbered_rng(_SPLIT_SEED, self.n_digits).permutation(10**self.n_digits)
         self._held_out, self._to_train = np.split(order, [len(order) // 5])
-
-    def batches(self, batch_size: int, seed: int) -> BatchIterator:
-        """Return endless batches of the corpus.
-
-        Args:
-            batch_size: Rows B in each batch.
-            seed: Integer in [0, 2**63); the same seed gives the same batches.
-
-        Returns:
-            A resumable iterator of (input, target), each (B, 2n + 1) int32.
-
-        Raises:
-            ValueError: If batch_size < 1 or the seed is out of range.
-        """
-        return BatchIterator(self._draw, batch_size, seed)
-
-    def eval_batches(self, batch_size: int, n_batches: int = 4) -> list[Batch]:
-        """Return the same batches at every call, from a stream no seed trains on.
-
-        Args:
-            batch_size: Rows B in each batch.
-            n_batches: How many batches.
-
-        Returns:
-            A list of (input, target), each (B, 2n + 1) int32.
-
-        Raises:
-            ValueError: If batch_size or n_batches is below 1.
-        """
-        at_least("batch_size", batch_size, 1)
-        at_least("n_batches", n_batches, 1)
-        return [
-            self._draw(numbered_rng(_EVAL_SEED, i), batch_size)
-            for i in range(n_batches)
-        ]
 
     def prompts(self, n: int, seed: Seed) -> TokenArray:
         """Draw prompts to learn from; none of them is held out.

@@ -28,13 +28,12 @@ from typing import Literal, TypeAlias
 
 from lmxlab.data.batching import (
     Batch,
-    BatchIterator,
     TokenArray,
     as_tokens,
-    numbered_rng,
     shift,
 )
 from lmxlab.data.tokenizer import WordTokenizer
+from lmxlab.data.world import World
 import numpy as np
 import numpy.typing as npt
 
@@ -77,9 +76,6 @@ _TEMPLATE = TOKENIZER.encode(
 _ENTROPY = np.zeros(SENTENCE_LENGTH)
 _ENTROPY[[0, 2, 5, 6, 9]] = np.log(_CHOICES)
 ENTROPY_FLOOR = float(_ENTROPY[1:].mean())  # of the default layout
-
-# NumPy seeds of the user are below 2**63: evaluation stories share no stream with them.
-_EVAL_SEED = 2**64
 
 
 def stories(numbers: npt.ArrayLike) -> TokenArray:
@@ -222,7 +218,7 @@ def entropy_floor(layout: Layout = "sentence", seq_len: int | None = None) -> fl
     return float(_ENTROPY[targets].mean())
 
 
-class StoryWorld:
+class StoryWorld(World):
     """The story world as a dataset of (input, target) rows, with a known floor.
 
     Args:
@@ -247,44 +243,6 @@ class StoryWorld:
         self.tokenizer = TOKENIZER
         self.vocab_size = len(WORDS)
         self.entropy_floor = entropy_floor(layout, seq_len)
-
-    def batches(self, batch_size: int, seed: int) -> BatchIterator:
-        """Return endless batches of fresh stories.
-
-        Args:
-            batch_size: Rows B in each batch.
-            seed: Integer in [0, 2**63); the same seed gives the same batches.
-
-        Returns:
-            A resumable iterator of (input, target), each (B, T) int32.
-
-        Raises:
-            ValueError: If batch_size < 1 or the seed is out of range.
-        """
-        return BatchIterator(self._draw, batch_size, seed)
-
-    def eval_batches(self, batch_size: int, n_batches: int = 4) -> list[Batch]:
-        """Return the same batches at every call, from a stream no seed trains on.
-
-        With 54,000 stories in all, a single story may well occur in training too.
-
-        Args:
-            batch_size: Rows B in each batch.
-            n_batches: How many batches.
-
-        Returns:
-            A list of (input, target), each (B, T) int32.
-
-        Raises:
-            ValueError: If batch_size or n_batches is below 1.
-        """
-        for name, value in (("batch_size", batch_size), ("n_batches", n_batches)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        return [
-            self._draw(numbered_rng(_EVAL_SEED, i), batch_size)
-            for i in range(n_batches)
-        ]
 
     def _draw(self, rng: np.random.Generator, n: int) -> Batch:
         a_row = math.ceil((self.seq_len + 1) / SENTENCE_LENGTH)
