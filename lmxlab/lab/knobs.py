@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 from lmxlab.core.config import BlockConfig, ModelConfig
-from lmxlab.training.config import TrainConfig
+from lmxlab.training.config import LossConfig, TrainConfig
 
 _STYLE = {"description_width": "112px"}
 _LAYOUT = {"width": "400px", "max_width": "calc(100% - 4px)"}  # with its margins
@@ -21,8 +21,8 @@ class Knob:
 
     Args:
         name: A parameter of the experiment. Where it is also a field of
-            ``TrainConfig``, ``BlockConfig`` or ``ModelConfig``, help, range and scale
-            come from there.
+            ``TrainConfig``, ``LossConfig``, ``BlockConfig`` or ``ModelConfig``, help,
+            range and scale come from there.
         options: The values to choose from, in order; by default the field's range.
         live: Whether a change acts on the running model; by default as the field says.
             Others take effect at Reset.
@@ -185,7 +185,7 @@ def _first_notch(value: float, low: float, notch: float) -> float:
 
 
 def _fields() -> dict[str, "dataclasses.Field[Any]"]:
-    sources = (ModelConfig, BlockConfig, TrainConfig)
+    sources = (ModelConfig, BlockConfig, TrainConfig, LossConfig)
     return {field.name: field for cls in sources for field in dataclasses.fields(cls)}
 
 

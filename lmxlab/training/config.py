@@ -113,3 +113,96 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check every value."""
         validate(self)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The settings of the topics' losses and data: what a panel's knobs are made from.
+
+    No function takes a whole one. Each takes the settings it needs, and while a run
+    goes on they are read from arrays that a knob may change (see live.py).
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If a value is out of range.
+
+    Example:
+        >>> LossConfig().beta
+        0.1
+    """
+
+    beta: float = setting(
+        0.1,
+        "DPO: how dear it is to leave the reference.",
+        bounds=(1e-9, 1e3),
+        slider=(1e-2, 10.0),
+        scale="log",
+        live=True,
+    )
+    nll_weight: float = setting(
+        1.0,
+        "DPO: weight of the chosen completion's own cross-entropy.",
+        bounds=(0.0, 1e3),
+        slider=(0.0, 5.0),
+        live=True,
+    )
+    label_smoothing: float = setting(
+        0.0,
+        "DPO: share of the pairs taken to be swapped.",
+        bounds=(0.0, 0.49),
+        live=True,
+    )
+    kl_weight: float = setting(
+        0.1,
+        "GRPO: weight of the distance to the reference (beta in the paper).",
+        bounds=(0.0, 1e3),
+        slider=(0.0, 1.0),
+        live=True,
+    )
+    epsilon: float = setting(
+        0.2,
+        "GRPO: how far the ratio may leave 1 before it is clipped.",
+        bounds=(0.0, 1.0),
+        slider=(0.01, 1.0),
+        live=True,
+    )
+    sampling_temperature: float = setting(
+        1.0,
+        "GRPO: divides the logits of rollouts; higher explores more.",
+        bounds=(1e-3, 1e3),
+        slider=(0.1, 3.0),
+        live=True,
+    )
+    mtp_weight: float = setting(
+        0.3,
+        "MTP: weight of the extra heads' mean loss.",
+        bounds=(0.0, 1e3),
+        slider=(0.0, 1.0),
+        live=True,
+    )
+    temperature: float = setting(
+        4.0,
+        "Distillation: divides both models' logits; higher makes targets softer.",
+        bounds=(1e-3, 1e6),
+        slider=(0.5, 20.0),
+        scale="log",
+        live=True,
+    )
+    alpha: float = setting(
+        0.7,
+        "Distillation: weight of the teacher, against the true targets.",
+        bounds=(0.0, 1.0),
+        live=True,
+    )
+    pace: float = setting(
+        1.0,
+        "Curriculum: how fast hard rows come in; 1 is as planned.",
+        bounds=(1e-3, 1e3),
+        slider=(0.1, 10.0),
+        scale="log",
+        live=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        validate(self)

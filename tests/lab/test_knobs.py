@@ -80,13 +80,13 @@ def test_live_and_restart_come_from_the_declaration():
     assert Knob("max_grad_norm").is_live
     assert not Knob("optimizer").is_live
     assert not Knob("learning_rate", live=False).is_live
-    assert Knob("beta", bounds=(0, 1), live=True).is_live
-    assert not Knob("beta", bounds=(0, 1)).is_live
+    assert Knob("heat", bounds=(0, 1), live=True).is_live
+    assert not Knob("heat", bounds=(0, 1)).is_live
 
 
 def test_nothing_to_choose_from_is_an_error():
     with pytest.raises(ValueError, match=r"Knob\('beta'\) is no declared setting"):
-        Knob("beta")
+        Knob("heat")
     with pytest.raises(ValueError, match="options is empty"):
         Knob("batch_size", [])
 

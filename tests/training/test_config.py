@@ -3,7 +3,13 @@
 import dataclasses
 import math
 
-from lmxlab.training.config import DECAY_SHAPES, OPTIMIZERS, SCHEDULES, TrainConfig
+from lmxlab.training.config import (
+    DECAY_SHAPES,
+    OPTIMIZERS,
+    SCHEDULES,
+    LossConfig,
+    TrainConfig,
+)
 from lmxlab.training.trainer import Trainer
 import numpy as np
 import pytest
@@ -196,3 +202,15 @@ def test_log_interval_0_prints_nothing(tiny, capsys, rows):
     config = TrainConfig(log_interval=0, max_steps=2, eval_interval=1)
     Trainer(tiny(), config).train(rows(2), rows(1))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(LossConfig), ids=lambda f: f.name)
+def test_each_setting_of_a_topic_can_make_a_live_slider(field):
+    low, high = field.metadata["slider"]
+    least, most = field.metadata["bounds"]
+    assert least <= low <= field.default <= high <= most
+    assert low > 0 or field.metadata["scale"] == "linear"
+    assert field.metadata["live"]
+    assert field.metadata["help"].partition(": ")[2].endswith(".")
+    with pytest.raises(ValueError, match=f"LossConfig.{field.name} must be in"):
+        LossConfig(**{field.name: 2 * most})
