@@ -51,6 +51,11 @@ class Knob:
         """Check that there is something to choose from."""
         if self.options is not None and len(self.options) == 0:
             raise ValueError(f"Knob({self.name!r}): options is empty; give some values")
+        if self.scale == "log" and self.bounds is not None and self.bounds[0] <= 0:
+            raise ValueError(
+                f"Knob({self.name!r}): a log slider cannot start at {self.bounds[0]}; "
+                "raise the lower bound or leave scale out"
+            )
         field = _fields().get(self.name)
         boolean = field is not None and isinstance(field.default, bool)
         if not (self.options or self._bounds() or self._choices() or boolean):
@@ -130,7 +135,8 @@ class Knob:
                 f"{self.name}={value!r} is outside the knob's bounds [{low}, {high}]; "
                 "change the experiment's default or pass bounds"
             )
-        logarithmic = (self.scale or self._declared("scale")) == "log"
+        # Bounds of one's own may hold a 0, which a logarithmic slider has no place for.
+        logarithmic = (self.scale or self._declared("scale")) == "log" and low > 0
         if isinstance(value, int) and not logarithmic:
             return widgets.IntSlider(value, int(low), int(high), **common)
         if isinstance(value, int):

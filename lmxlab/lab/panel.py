@@ -10,6 +10,7 @@ parameters' defaults are.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+import math
 import statistics
 from typing import Any
 
@@ -23,6 +24,8 @@ from lmxlab.training.trainer import Trainer
 import mlx.core as mx
 import mlx.nn as nn
 
+Change = tuple[int, str, Any]  # after which step, which setting, to what
+
 
 @dataclass
 class Run:
@@ -35,6 +38,8 @@ class Run:
         eval_data: The same for evaluation, or None.
         loss_fn: Next-token cross-entropy when left out.
         live: Arrays that the loss reads and live knobs change, e.g. beta.
+        on_change: Live settings that are no arrays, name to what takes a new value:
+            ``{"pace": lambda pace: setattr(data, "pace", pace)}``.
         callbacks: Objects that see each record.
         references: Horizontal lines in the loss plot, label to nats.
     """
@@ -45,6 +50,7 @@ class Run:
     eval_data: Any = None
     loss_fn: LossFn | None = None
     live: dict[str, mx.array] = field(default_factory=dict)
+    on_change: dict[str, Callable[[Any], None]] = field(default_factory=dict)
     callbacks: Sequence[Any] = ()
     references: dict[str, float] = field(default_factory=dict)
 
@@ -65,12 +71,15 @@ class Result:
 
     Attributes:
         trainer: With the model and everything else.
-        settings: The knobs' values.
+        settings: The knobs' values at the start.
+        changes: Live settings that were turned on the way: after which step, which
+            setting, to what.
         history: One record for each step.
     """
 
     trainer: Trainer
     settings: dict[str, Any]
+    changes: list[Change] = field(default_factory=list)
 
     @property
     def model(self) -> nn.Module:
@@ -190,14 +199,24 @@ class Panel(Controls):
         self.result: Result | None = None
         self._chart = Chart(total=1)
         self._lag = 0
+        self._setters: dict[str, Callable[[Any], None]] = {}
         self._last_wanted: int | None = None
+        self._to_change: list[Change] = []
         super().__init__(experiment, knobs)
 
-    def run(self, steps: int | None = None, **settings: Any) -> Result:
+    def run(
+        self,
+        steps: int | None = None,
+        *,
+        changes: Sequence[Change] = (),
+        **settings: Any,
+    ) -> Result:
         """Train at once, in this cell, and leave a picture behind.
 
         Args:
             steps: Stop after so many; the whole run when left out.
+            changes: Live settings to turn on the way, as a result lists them: after
+                which step, which setting, to what.
             **settings: Instead of the knobs' present values.
 
         Returns:
@@ -211,12 +230,13 @@ class Panel(Controls):
         if steps is not None and steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
         self._last_wanted = steps
+        self._to_change = sorted(changes, key=lambda change: change[0])
         try:
             self._run_now(
                 settings, lambda: steps is not None and self._last["step"] >= steps
             )
         finally:
-            self._last_wanted = None
+            self._last_wanted, self._to_change = None, []
         self.show()
         assert self.result is not None
         return self.result
@@ -234,20 +254,31 @@ class Panel(Controls):
         trainer = run.trainer()
         self.result = Result(trainer, dict(self.settings))
         self._lag = trainer.lag
+        self._setters = run.on_change
         self.total = run.config.max_steps
         self._chart = Chart(self.total, references=run.references)
+        self._change_as_asked(0)
         return trainer.stream(run.train_data, run.eval_data)
 
     def _show(self, record: Record) -> None:
         self._chart.add(record)
+        self._change_as_asked(record["step"])
         self._hold(self.state == "paused")
+
+    def _change_as_asked(self, done: int) -> None:
+        while self._to_change and self._to_change[0][0] <= done:
+            _, name, value = self._to_change.pop(0)
+            self._change_live(name, value)
 
     def _hold(self, held: bool) -> None:
         if self.result is None:
             return
         next_step = self._last.get("step", 0) + 1
-        if self._last_wanted is not None and next_step >= self._last_wanted:
-            held = True  # nothing is queued behind the last step of run(steps=...)
+        last = [] if self._last_wanted is None else [self._last_wanted]
+        if next_step >= min(
+            [*last, *(c[0] for c in self._to_change)], default=math.inf
+        ):
+            held = True  # nothing is queued behind a step that the run is to wait for
         self.result.trainer.lag = 0 if held else self._lag
 
     def _behind(self) -> bool:
@@ -266,11 +297,16 @@ class Panel(Controls):
     def _change_live(self, name: str, value: Any) -> None:
         if self.result is None:
             return
-        self.result.trainer.set_live(name, value)
+        if name in self._setters:
+            self._setters[name](value)
+        else:
+            self.result.trainer.set_live(name, value)
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
         done = self.result.trainer.step  # one may be queued already
+        self.result.changes.append((done, name, value))
         self._chart.mark(done, f"{name} {text}")
-        self.say(f"{self.knobs[name].words} = {text} from step {done + 1} on.")
+        words = self.knobs[name].words if name in self.knobs else name
+        self.say(f"{words} = {text} from step {done + 1} on.")
 
     def _numbers(self) -> dict[str, str]:
         if not self._last:

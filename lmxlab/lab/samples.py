@@ -5,10 +5,14 @@ import html
 from typing import Any
 
 import ipywidgets as widgets
+from lmxlab.lab.chart import COLOURS
 from lmxlab.training.callbacks import Callback
 from lmxlab.training.config import TrainConfig
 from lmxlab.training.record import Record
 import mlx.nn as nn
+
+
+GOOD, BAD = COLOURS[2], COLOURS[1]
 
 
 class Samples(Callback):
@@ -64,9 +68,13 @@ class Samples(Callback):
         self.seen = {}
         self._renew(0)
 
+    def needs_weights(self, step: int) -> bool:
+        """Return whether the pane is renewed after this step."""
+        return step % self.every == 0
+
     def on_step_end(self, step: int, metrics: Record) -> None:
         """Renew the pane when it is time."""
-        if step % self.every == 0:
+        if self.needs_weights(step):
             self._renew(step)
 
     def on_train_end(self, history: list[Record]) -> None:
@@ -93,13 +101,21 @@ class Samples(Callback):
                 "the pane has no model yet; pass pane.watch(model) instead"
             )
         self.seen[step] = [(text, self.judge(text)) for text in self.write(self._model)]
+        # The text keeps the theme's own colour, which can be read on any background.
         rows = "".join(
-            f'<div style="color:{"#0f9d76" if verdict else "#d97706"}">'
-            f"{'&#10003;' if verdict else '&#10007;'} {html.escape(text)}</div>"
+            f'<div><b style="color:{GOOD if verdict else BAD}" aria-label='
+            f'"{"right" if verdict else "wrong"}">{_sign(verdict)}</b> '
+            f"{html.escape(text)}</div>"
             for text, verdict in self.seen[step]
         )
         self.box.value = (
-            f"<b>Samples after step {step}</b> &middot; &#10003; as it should be "
-            f"({self.share(step):.0%}) &middot; &#10007; not"
+            f"<b>Samples after step {step}</b> &middot; "
+            f'<b style="color:{GOOD}">{_sign(True)}</b> as it should be '
+            f"({self.share(step):.0%}) &middot; "
+            f'<b style="color:{BAD}">{_sign(False)}</b> not'
             f'<div style="line-height:1.5">{rows}</div>'
         )
+
+
+def _sign(verdict: bool) -> str:
+    return "&#10003;" if verdict else "&#10007;"

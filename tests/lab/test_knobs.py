@@ -85,10 +85,16 @@ def test_live_and_restart_come_from_the_declaration():
 
 
 def test_nothing_to_choose_from_is_an_error():
-    with pytest.raises(ValueError, match=r"Knob\('beta'\) is no declared setting"):
+    with pytest.raises(ValueError, match=r"Knob\('heat'\) is no declared setting"):
         Knob("heat")
     with pytest.raises(ValueError, match="options is empty"):
         Knob("batch_size", [])
+
+
+def test_a_log_slider_needs_a_lower_bound_above_0():
+    assert type(control("beta", 0.5, bounds=(0, 1))) is widgets.FloatSlider
+    with pytest.raises(ValueError, match="a log slider cannot start at 0; raise"):
+        Knob("beta", bounds=(0, 1), scale="log")
 
 
 def test_a_default_that_the_control_cannot_show_is_an_error():

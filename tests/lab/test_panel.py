@@ -390,6 +390,56 @@ def test_a_knob_that_the_run_does_not_read_live_says_so():
     assert lab.controls["beta"].value == lab.settings["beta"] == 0.1
 
 
+def test_changes_are_recorded_and_can_be_made_again_bit_for_bit():
+    lab = panel(8)
+    click(lab, "step")
+    lab.controls["learning_rate"].value = 0.05
+    click(lab, "step")
+    click(lab, "step")
+    lab.controls["max_grad_norm"].value = 0.5
+    click(lab, "start")
+    by_hand = lab.result
+    assert [c[:2] for c in by_hand.changes] == [
+        (1, "learning_rate"),
+        (3, "max_grad_norm"),
+    ]
+    again = panel(8).run(changes=by_hand.changes)
+    assert again.losses == by_hand.losses
+    assert again.changes == by_hand.changes
+    assert again.losses != panel(8).run().losses
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_change_acts_after_the_step_it_names_also_when_a_gpu_runs_ahead(at):
+    changes = [(at, "learning_rate", 0.05)]
+    ahead = panel(kind=Lagging).run(changes=changes)
+    rates = [record["learning_rate"] for record in ahead.history]
+    assert rates == pytest.approx([0.01] * at + [0.05] * (6 - at))
+    assert ahead.losses == panel().run(changes=changes).losses
+
+
+def test_a_change_of_what_is_not_live_is_an_error():
+    with pytest.raises(ValueError, match="'batch_size' is not a live setting"):
+        panel().run(changes=[(2, "batch_size", 4)])
+
+
+def test_a_live_knob_may_turn_something_else_than_an_array():
+    turned = []
+
+    def experiment(pace=1.0):
+        run = toy()()
+        run.on_change["pace"] = turned.append
+        return run
+
+    lab = Panel(experiment, [Knob("pace")])
+    click(lab, "step")
+    lab.controls["pace"].value = 10**0.5
+    assert turned == [pytest.approx(3.16, abs=0.01)]
+    assert lab.result.changes == [(1, "pace", turned[0])]
+    click(lab, "start")
+    assert lab.state == "done"
+
+
 # ----------------------------------------------------------------------------- errors
 
 
