@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 import math
 import statistics
+import sys
 from typing import Any
 
 from lmxlab.lab.chart import Chart
@@ -209,6 +210,7 @@ class Panel(Controls):
         steps: int | None = None,
         *,
         changes: Sequence[Change] = (),
+        progress: bool | None = None,
         **settings: Any,
     ) -> Result:
         """Train at once, in this cell, and leave a picture behind.
@@ -217,6 +219,8 @@ class Panel(Controls):
             steps: Stop after so many; the whole run when left out.
             changes: Live settings to turn on the way, as a result lists them: after
                 which step, which setting, to what.
+            progress: Whether to print a line for each tenth of the run; by default in
+                a terminal, where no panel can be watched.
             **settings: Instead of the knobs' present values.
 
         Returns:
@@ -231,10 +235,16 @@ class Panel(Controls):
             raise ValueError(f"steps must be at least 1, got {steps}")
         self._last_wanted = steps
         self._to_change = sorted(changes, key=lambda change: change[0])
+        told = sys.stdout.isatty() if progress is None else progress
+
+        def enough() -> bool:
+            step = self._last["step"]
+            if told and step * 10 // self.total > (step - 1) * 10 // self.total:
+                print(f"step {step}/{self.total} | {self.describe()}", flush=True)
+            return steps is not None and step >= steps
+
         try:
-            self._run_now(
-                settings, lambda: steps is not None and self._last["step"] >= steps
-            )
+            self._run_now(settings, enough)
         finally:
             self._last_wanted, self._to_change = None, []
         self.show()

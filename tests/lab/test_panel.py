@@ -390,6 +390,18 @@ def test_a_knob_that_the_run_does_not_read_live_says_so():
     assert lab.controls["beta"].value == lab.settings["beta"] == 0.1
 
 
+def test_a_run_in_a_terminal_says_how_far_it_is(capsys):
+    panel(20).run(steps=7, progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[:-1]] == [
+        "step 2/20",
+        "step 4/20",
+        "step 6/20",
+    ]
+    panel().run()
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_changes_are_recorded_and_can_be_made_again_bit_for_bit():
     lab = panel(8)
     click(lab, "step")
