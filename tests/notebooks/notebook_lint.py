@@ -4,14 +4,18 @@ Each rule takes the notebook as plain JSON and its path, and yields complaints i
 ``lint(path)`` applies them all. What the rules are for stands in CONTRIBUTING.md.
 """
 
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+import builtins
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise, takewhile
 import json
 from pathlib import Path
 import re
+import symtable
 from typing import Any
 from urllib.parse import unquote
 
+from lmxlab.lab.exercises import Exercise
+from lmxlab.lab.topics import HEADING, differences, exercises_of
 from nbformat.validator import iter_validate
 
 Notebook = dict[str, Any]
@@ -41,10 +45,6 @@ SECTIONS = [
 # The first notebook shows the tools, and may do without a formula.
 OPTIONAL = {"00_start_here": {"The equation", "The function"}}
 
-EXERCISE = re.compile(
-    r"Exercise (\d+): \S.* \(difficulty: (?:easy|medium|hard), \d+ minutes\)"
-)
-CHECK = re.compile(r"\b(?:check_\w+|grade)\(")
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*?$", flags=re.M | re.S)
 DETAILS = re.compile(r"<details>(.*?)</details>", flags=re.S)
 IMAGE = re.compile(r"!\[([^\]]*)\]\(\s*<?([^)\s>]*)")
@@ -184,38 +184,41 @@ def sections_deliver(nb: Notebook, path: Path) -> Iterator[str]:
         yield f"the summary has {len(bullets)} bullets, not {SUMMARY_BULLETS}"
 
 
-def exercises(nb: Notebook, path: Path) -> Iterator[str]:
-    part = {"cells": section(nb, "Exercises")}
-    starts = headings(part, 3)
-    if not EXERCISES[0] <= len(starts) <= EXERCISES[1]:
-        yield f"{len(starts)} exercises, and a notebook has 3 or 4"
-    ends = [number for number, _ in starts[1:]] + [len(part["cells"])]
-    for position, ((start, title), end) in enumerate(
-        zip(starts, ends, strict=True), start=1
-    ):
-        match = EXERCISE.fullmatch(title)
-        if not match or int(match[1]) != position:
+def exercises(nb: Notebook, given: Sequence[Exercise]) -> Iterator[str]:
+    """The rules for exercises: so many, word for word from their source, solvable."""
+    if not EXERCISES[0] <= len(given) <= EXERCISES[1]:
+        yield f"{len(given)} exercises, and a notebook has 3 or 4"
+    for complaint in differences(nb, given):
+        yield f"{complaint}: run python -m lmxlab.lab.exercises on the notebook"
+    before = takewhile(lambda cell: not text(cell).startswith(HEADING), nb["cells"])
+    defined = names_of("\n".join(text(cell) for cell in before if is_code(cell)))[0]
+    for number, exercise in enumerate(given, start=1):
+        more, used = names_of(f"{exercise.stub}\n{exercise.solution}")
+        for name in sorted(used - defined - more - set(dir(builtins))):
             yield (
-                f"the heading {title!r} is not 'Exercise {position}: title "
-                "(difficulty: easy|medium|hard, N minutes)'"
+                f"exercise {number}: its solution uses {name}, which no cell above the "
+                "exercises defines"
             )
-        cells = part["cells"][start:end]
-        if start == end:
-            yield f"exercise {position} shares its heading's cell with the next"
-        code = [text(cell) for cell in cells if is_code(cell)]
-        if not code or CHECK.search(code[0]):
-            yield f"exercise {position} has no code cell to fill in before its check"
-        if not any(CHECK.search(source) for source in code[1:]):
-            yield f"exercise {position} has no cell that calls check_...() or grade()"
-        # Answers may hold fenced code, so the text is taken whole.
-        folded = DETAILS.findall("\n".join(text(c) for c in cells if not is_code(c)))
-        for name in ("Hint", "Solution"):
-            summary = re.compile(rf"\s*<summary>{name}</summary>")
-            if not any(summary.match(item) for item in folded):
-                yield (
-                    f"exercise {position} has no folded "
-                    f"<details><summary>{name}</summary> ... </details>"
-                )
+
+
+def names_of(code: str) -> tuple[set[str], set[str]]:
+    """The global names that code binds at its top level, and those that it uses."""
+    top = symtable.symtable(code, "cell", "exec")
+    used, tables = set(), [top]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        used |= {
+            symbol.get_name()
+            for symbol in table.get_symbols()
+            if symbol.is_referenced() and (symbol.is_global() or table is top)
+        }
+    bound = {
+        symbol.get_name()
+        for symbol in top.get_symbols()
+        if symbol.is_assigned() or symbol.is_imported()
+    }
+    return bound, used
 
 
 def targets(cell: dict[str, Any]) -> Iterator[str]:
@@ -278,13 +281,21 @@ RULES: list[Rule] = [
     runtime_first,
     skeleton,
     sections_deliver,
-    exercises,
     links,
     images,
 ]
 
 
-def lint(path: Path) -> list[str]:
-    """All that is wrong with one notebook, in words; an empty list if nothing is."""
+def lint(path: Path, given: Sequence[Exercise] | None = None) -> list[str]:
+    """All that is wrong with one notebook, in words; an empty list if nothing is.
+
+    Its exercises are compared with those given, or else with those of its topic.
+    """
     nb = json.loads(path.read_text(encoding="utf-8"))
-    return [complaint for rule in RULES for complaint in rule(nb, path)]
+    found = [complaint for rule in RULES for complaint in rule(nb, path)]
+    try:
+        return found + list(
+            exercises(nb, exercises_of(path) if given is None else given)
+        )
+    except LookupError as error:
+        return [*found, str(error)]

@@ -1,9 +1,12 @@
 """Every notebook keeps the shape that all share; and the lint finds what it is for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 import json
 from pathlib import Path
 
+from lmxlab.lab.exercises import Exercise, checker
+from lmxlab.lab.topics import section
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from notebook_lint import SECTIONS, lint
@@ -23,36 +26,24 @@ def test_a_notebook_keeps_the_shape_that_all_share(path):
 
 # ---- a notebook in which nothing is wrong, and what each fault makes of it ----
 
-EXERCISE = """### Exercise {}: Halve it (difficulty: easy, 5 minutes)
 
-Write a function that halves its argument. It is the first thing to try.
-"""
-ANSWERS = """<details><summary>Hint</summary>
-
-Multiply by one half.
-
-</details>
-
-<details>
-<summary>Solution</summary>
-
-```python
-# A comment, not a heading.
-def half(x):
-    return x / 2
-```
-
-</details>
-"""
+@checker
+def check_half(half):
+    return None if half(3) == 1.5 else "That is not half of 3."
 
 
-def exercise(number: int) -> Cells:
-    return [
-        new_markdown_cell(EXERCISE.format(number)),
-        new_code_cell("def half(x):\n    return None  # yours"),
-        new_code_cell("check_half(half)"),
-        new_markdown_cell(ANSWERS),
-    ]
+HALF = Exercise(
+    title="Halve it",
+    difficulty="easy",
+    minutes=5,
+    question="Write a function that halves its argument. It is the first thing to try.",
+    stub="def half(x):\n    return ...  # yours",
+    check=check_half,
+    hint="Multiply by one half.",
+    solution="# A comment, not a heading.\ndef half(x):\n    return x / 2",
+    mistakes={"not half of 3": lambda x: x - 2, "half of 3": lambda x: x // 2},
+)
+EXERCISES = [HALF, HALF, HALF]
 
 
 def fine_cells() -> Cells:
@@ -72,7 +63,8 @@ def fine_cells() -> Cells:
             case "Predict":
                 cells.append(new_code_cell('Predict("Up or down?", ["up", "down"])'))
             case "Exercises":
-                cells += [cell for n in (1, 2, 3) for cell in exercise(n)]
+                new = {"markdown": new_markdown_cell, "code": new_code_cell}
+                cells[-1:] = [new[cell[0]](cell[1]) for cell in section(EXERCISES)]
             case "Summary":
                 cells[-1].source += "\n" + "\n- A point." * 5
     for number, cell in enumerate(cells):
@@ -81,7 +73,12 @@ def fine_cells() -> Cells:
 
 
 def complaints(
-    folder: Path, cells: Cells, name: str = "01_fine", minor: int = 5, **metadata
+    folder: Path,
+    cells: Cells,
+    name: str = "01_fine",
+    minor: int = 5,
+    given: list[Exercise] | None = EXERCISES,
+    **metadata,
 ) -> list[str]:
     metadata.setdefault("kernelspec", KERNEL)
     # Not nbformat.write, which would refuse or repair some of the faults.
@@ -89,7 +86,7 @@ def complaints(
     path = folder / f"{name}.ipynb"
     path.write_text(json.dumps(nb))
     (folder / "curve.svg").write_text("<svg/>")
-    return lint(path)
+    return lint(path, given)
 
 
 def find(cells: Cells, start: str) -> nbformat.NotebookNode:
@@ -180,21 +177,41 @@ FAULTS = {
     "no time": (swap("## What you will", "20 minutes", "a while"), "no time"),
     "a long idea": (swap("## The idea", "Some", "word " * 150), "'The idea' takes"),
     "no picture": (swap("## The idea", "![A", "[A"), "'The idea' has no picture"),
-    "no assertion": (swap("assert half", "assert", "print"), "no cell with 'assert'"),
+    "no assertion": (swap("assert half", "assert ", ""), "no cell with 'assert'"),
     "no question": (swap("Predict(", "Predict", "input"), "no cell with 'Predict('"),
     "four bullets": (
         swap("## Summary", "\n- A point." * 5, "\n- A point." * 4),
         "4 bullets, not 5",
     ),
-    "an exercise too few": (swap("### Exercise 3", "###", "####"), "2 exercises"),
-    "no difficulty": (swap("### Exercise 2", "difficulty: ", ""), "is not 'Exercise 2"),
-    "a number twice": (swap("### Exercise 3", "e 3", "e 2"), "is not 'Exercise 3"),
-    "no stub": (drop("def half"), "has no code cell to fill in"),
-    "no check": (swap("check_half", "check_half", "print"), "has no cell that calls"),
-    "no hint": (swap("<details>", "Hint", "Help"), "<summary>Hint</summary>"),
-    "an open solution": (
-        swap("<details>", "<details>\n<summary>S", "<details open>\n<summary>S"),
-        "<summary>Solution</summary>",
+    "an exercise missing": (
+        lambda cells: [drop(start)(cells) for start in ("### Exercise 3", "def half")],
+        "exercise 3: the hint and solution is missing",
+    ),
+    "another difficulty": (
+        swap("### Exercise 2", "easy", "hard"),
+        "exercise 2: the heading and question is not what its source makes",
+    ),
+    "another stub": (
+        swap("def half", "...", "x / 2"),
+        "exercise 1: the stub is not",
+    ),
+    "another check": (
+        swap("check_half", "check_half", "print"),
+        "exercise 1: the check is not",
+    ),
+    "another solution": (
+        swap("<details>", "x / 2", "x // 2"),
+        "exercise 1: the hint and solution is not",
+    ),
+    "a cell too many": (
+        lambda cells: cells.insert(
+            cells.index(find(cells, "## Summary")), new_code_cell("1", id="more")
+        ),
+        "is left over: run python -m lmxlab.lab.exercises",
+    ),
+    "no exercises": (
+        swap("## Exercises", "## Exercises", "## Tasks"),
+        "no cell starts with '## Exercises'",
     ),
     "a link to no file": (add("See [it](gone.ipynb)."), "'gone.ipynb', which is not"),
     "a link to no heading": (add("See [it](#The-ideal)."), "'#The-ideal', which is"),
@@ -211,6 +228,34 @@ def test_a_fault_is_found(tmp_path, plant, message):
     plant(cells)
     found = complaints(tmp_path, cells)
     assert any(message in complaint for complaint in found), found
+
+
+def test_an_exercise_too_few_is_found(tmp_path):
+    found = complaints(tmp_path, fine_cells(), given=[HALF, HALF])
+    assert any("2 exercises, and a notebook has 3 or 4" in text for text in found)
+
+
+def test_a_topic_without_exercises_is_found(tmp_path):
+    [complaint] = complaints(tmp_path, fine_cells(), given=None)
+    assert "write lmxlab/lab/topics/fine.py" in complaint
+
+
+@pytest.mark.parametrize(
+    ("body", "missing"),
+    [
+        ("return np.divide(x, 2)", ["np"]),
+        ("return [mx.divide(x, n) for n in [2]][0]", []),
+        ("import math\n    return math.ldexp(x, -1)", []),
+        ("two = 2\n    return (lambda: x / too)()", ["too"]),
+    ],
+)
+def test_a_solution_uses_only_what_the_notebook_defines(tmp_path, body, missing):
+    given = [HALF, HALF, replace(HALF, solution=f"def half(x):\n    {body}")]
+    cells = fine_cells()
+    cells[cells.index(find(cells, "## Summary")) - 1].source = section(given)[-1][1]
+    found = complaints(tmp_path, cells, given=given)
+    texts = [f"exercise 3: its solution uses {name}, which no cell" for name in missing]
+    assert [text[: text.index(" above")] for text in found] == texts
 
 
 def test_widget_state_is_found(tmp_path):
