@@ -58,13 +58,15 @@ lint: $(TEST_STAMP) ## ruff, mypy, notebooks free of outputs
 	$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify --keep-id $(NOTEBOOKS))
 
 test-unit: $(TEST_STAMP) ## unit tests, and the examples in docstrings
-	$(timed) $(BIN)/python -m pytest --ignore=tests/browser --durations=10
+	$(timed) LMXLAB_RUNS=off $(BIN)/python -m pytest --ignore=tests/browser \
+		--durations=10
 
 # On notebooks without stored outputs --nbval-lax compares nothing: that each cell runs,
 # and the assertions in the cells, are the test; and, through the plugin, that nothing
 # fails behind them, in a button's callback or a task.
 test-notebooks: $(TEST_STAMP) ## every notebook, run whole
-	$(timed) PYTHONWARNINGS=error::UserWarning PYTHONPATH=tests/notebooks \
+	$(timed) LMXLAB_RUNS=off PYTHONWARNINGS=error::UserWarning \
+		PYTHONPATH=tests/notebooks \
 		$(BIN)/python -m pytest -p nbval_background --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout=120 --durations=10 notebooks
 
@@ -72,7 +74,7 @@ test-browser: $(TEST_STAMP) ## buttons and sliders, in JupyterLab in Chromium
 	$(timed) $(BIN)/python -m pytest --durations=10 tests/browser
 
 coverage: $(TEST_STAMP) ## the lines that the unit tests do not reach
-	@$(BIN)/python -m pytest --ignore=tests/browser --cov=lmxlab
+	@LMXLAB_RUNS=off $(BIN)/python -m pytest --ignore=tests/browser --cov=lmxlab
 
 format: $(TEST_STAMP) ## format the code, clear the notebooks
 	@$(BIN)/ruff check --fix --exit-zero . && $(BIN)/ruff format .

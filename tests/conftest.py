@@ -1,10 +1,13 @@
 """All unit tests compute on the CPU, so that they mean the same on every machine."""
 
+import os
+
 import lmxlab
 import mlx.core as mx
 import pytest
 
 mx.set_default_device(mx.cpu)
+os.environ["LMXLAB_RUNS"] = "off"  # panels keep their runs in memory
 
 EXACT = lmxlab.runtime.compiled_is_exact()
 

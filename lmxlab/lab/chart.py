@@ -1,91 +1,34 @@
-"""The live picture: loss and throughput against steps, drawn fast enough to watch.
+"""The live picture: plots of loss, throughput and whatever else the records bring.
 
-Matplotlib draws axes and text once; a frame puts that background back and draws only
-the lines. The x-range is the whole run from the start, so that progress shows. Limits
-move rarely, because each move is a full redraw. Never pyplot: it keeps global figures.
+A plot of its own for loss, for tokens per second, for what first calls cost, and for
+every other number, whatever the topic: tiles that a panel lets flow, or one picture.
 """
 
-from dataclasses import dataclass, field
-import io
+from collections.abc import Mapping, Sequence
 import math
+import re
 import time
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from lmxlab.core.fields import unknown_choice
+from lmxlab.lab.curves import HELD_OUT, KINDS, LOSS, SPEED, Curve, History, Horizon
+from lmxlab.lab.plot import COLOURS, HEIGHT, TEXT, Line, Plot, encode
+from lmxlab.lab.plot import WIDTH as TILE_WIDTH
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+__all__ = ["COLOURS", "HEIGHT", "TEXT", "WIDTH", "Chart", "Curve"]
 
 Record = dict[str, Any]
-
-# Told apart by the colour-blind, and readable on white and on black.
-COLOURS = ("#2b8cd6", "#d97706", "#0f9d76", "#c4568f", "#8a7a00", "#7a6ff0")
-TEXT = "#7d8590"
-MAX_POINTS = 400
-# Places are fixed, in pixels: a layout that fits itself doubles the cost of a redraw.
-WIDTH, HEIGHT = 840, 290
-LEFT, RIGHT, TOP, BOTTOM, BETWEEN = 60, 14, 10, 46, 70
-
-
-@dataclass
-class Curve:
-    """A growing line: raw values, and the smoothed line that the eye follows.
-
-    Args:
-        smoothing: Weight of the past in the exponential mean, in [0, 1).
-
-    Example:
-        >>> curve = Curve(smoothing=0.0)
-        >>> curve.add(1, 4.0); curve.add(2, 2.0)
-        >>> [points.tolist() for points in curve.smooth()]
-        [[1.0, 2.0], [4.0, 2.0]]
-    """
-
-    smoothing: float = 0.9
-    xs: list[float] = field(default_factory=list)
-    ys: list[float] = field(default_factory=list)
-    means: list[float] = field(default_factory=list)
-    low: float = math.inf
-    high: float = -math.inf
-    _sum: float = 0.0
-    _weight: float = 0.0
-
-    def add(self, x: float, y: float) -> None:
-        """Append a point; one that is not finite is left out."""
-        if not math.isfinite(y):
-            return
-        self._sum = self.smoothing * self._sum + (1 - self.smoothing) * y
-        self._weight = self.smoothing * self._weight + (1 - self.smoothing)
-        self.xs.append(x)
-        self.ys.append(y)
-        self.means.append(self._sum / self._weight)
-        self.low = min(self.low, self.means[-1])
-        self.high = max(self.high, self.means[-1])
-
-    def raw(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the points, thinned to what a picture can show, as (x, y)."""
-        return _thin(self.xs), _thin(self.ys)
-
-    def smooth(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the smoothed points, thinned, as (x, y)."""
-        return _thin(self.xs), _thin(self.means)
-
-
-def _thin(values: list[float]) -> NDArray[np.float64]:
-    """Keep at most MAX_POINTS values, the last among them, at a constant cost."""
-    stride = max(1, math.ceil((len(values) - 1) / (MAX_POINTS - 1)))
-    kept = values[::stride]
-    if values and (len(values) - 1) % stride:
-        kept.append(values[-1])
-    return np.asarray(kept, dtype=np.float64)
+WIDTH = 2 * TILE_WIDTH
+MAX_PINS = 5
+DASHES = ("-", "--", "-.", ":")
+PIN_DASHES = ((0, (4, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)), (0, (2, 2)), (0, (9, 3)))
+MARKERS = ("", "s", "^", "D", "v", "P")
 
 
 class Chart:
-    r"""Loss and throughput of one or several runs, as PNG frames.
+    r"""Loss, throughput and gauges of one or several runs, as PNG frames.
 
     Args:
         total: Steps of the whole run: the x-range.
@@ -93,12 +36,27 @@ class Chart:
         references: Horizontal lines in the loss plot, label to nats, such as an entropy
             floor.
         first_calls: Whether to draw what each run's first call cost as a bar.
+        gauges: Title, with its unit, to the metrics that share a plot. These come
+            first; every other metric has a plot of its own, in alphabetical order.
+        max_gauges: How many of them are shown at the most.
+
+    Attributes:
+        loss, held_out, speed: Run to curve.
+        marks: (step, text) of each change.
+        log_x: Whether the x axis is logarithmic.
+        frame_seconds: What the last frame cost.
+
+    Raises:
+        ValueError: If ``gauges`` or ``max_gauges`` will not do.
 
     Example:
         >>> chart = Chart(total=10)
         >>> chart.add({"step": 1, "loss": 3.0, "tokens": 64, "step_seconds": 0.01})
         >>> chart.png()[:4]
         b'\x89PNG'
+        >>> chart.x = "tokens"
+        >>> chart.read(60)
+        {'loss': 3.0, 'tokens/s': 6400.0}
     """
 
     def __init__(
@@ -108,226 +66,334 @@ class Chart:
         references: dict[str, float] | None = None,
         *,
         first_calls: bool = False,
+        gauges: Mapping[str, Sequence[str]] | None = None,
+        max_gauges: int = 6,
     ) -> None:
-        """Lay out the axes; nothing is drawn before the first frame."""
+        """Start without data; plots are built when they are first drawn."""
         self.total = total
         self.names = names or [""]
         self.references = references or {}
-        self.loss = {name: Curve(smoothing=0.8) for name in self.names}
-        self.held_out = {name: Curve(smoothing=0.0) for name in self.names}
-        self.speed = {name: Curve() for name in self.names}
-        self.first_calls: dict[str, float] = {}
+        self.gauges = _checked_gauges(gauges or {})
+        self.max_gauges = max_gauges
+        if max_gauges < 0:
+            raise ValueError(f"max_gauges must be at least 0, got {max_gauges}")
         self.marks: list[tuple[int, str]] = []
         self.frame_seconds = 0.0
-        self._figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100)
-        self._canvas = FigureCanvasAgg(self._figure)
-        self._background: Any = None
-        self._lines: list[tuple[Axes, Line2D, Any]] = []
-        self._legend: list[tuple[Line2D, Curve]] = []
-        self._limits = ((0.0, 1.0), (0.0, 1.0))
-        self._bars: Axes | None = None
-        self._build(first_calls)
+        self._smoothing = 0.8
+        self._runs = {name: History(self._smoothing) for name in self.names}
+        self._pins: dict[str, tuple[int, History]] = {}
+        self._horizon = Horizon(total)
+        self._x = "steps"
+        self._cursor: float | None = None
+        self._log_loss = self.log_x = False
+        self._shows_first_calls = first_calls
+        self._base: dict[str, Plot] = {}
+        self._plots: dict[str, Plot] = {}
+        self._cast: Any = None
+        self.loss, self.held_out, self.speed = (
+            {name: run.curves[metric] for name, run in self._runs.items()}
+            for metric in (LOSS, HELD_OUT, SPEED)
+        )
 
     # --------------------------------------------------------------------------- data
+
+    @property
+    def first_calls(self) -> dict[str, float]:
+        """Run to seconds that its first calls took, all together."""
+        spent = {name: run.first_call_seconds for name, run in self._runs.items()}
+        return {name: value for name, value in spent.items() if value is not None}
 
     def add(self, record: Record, name: str = "") -> None:
         """Add one step's record to the curves of a run.
 
         Args:
-            record: With step, loss, tokens and step_seconds, and eval_loss or
-                first_call_seconds when the step has them.
+            record: With step, loss, tokens and step_seconds, eval_loss or
+                first_call_seconds when the step has them, and any other numbers.
             name: Which run.
         """
-        step = record["step"]
-        if not self.loss[name].xs or ("eval_loss" in record and not self._evaluated()):
-            self._background = None  # the legend has a new entry
-        self.loss[name].add(step, record["loss"])
-        if "eval_loss" in record:
-            self.held_out[name].add(step, record["eval_loss"])
-        if "first_call_seconds" in record:
-            spent = self.first_calls.get(name, 0.0) + record["first_call_seconds"]
-            self.first_calls[name] = spent
-            self._background = None
-        else:
-            seconds = max(record["step_seconds"], 1e-9)
-            self.speed[name].add(step, record["tokens"] / seconds)
-
-    def _evaluated(self) -> bool:
-        return all(curve.xs for curve in self.held_out.values())
+        self._runs[name].add(record)
 
     def mark(self, step: int, text: str) -> None:
         """Mark a change on the curve; the same setting moved again moves its mark."""
-        setting = text.split(" ")[0]
-        if self.marks and self.marks[-1][1].split(" ")[0] == setting:
-            near = step - self.marks[-1][0] <= max(3, self.total // 25)
-            if near:
-                self.marks.pop()
+        before, words = self.marks[-1] if self.marks else (step, "")
+        near = step - before <= max(3, self.total // 25)
+        if near and words.split(" ")[0] == text.split(" ")[0]:
+            self.marks.pop()
         self.marks.append((step, text))
-        self._background = None
 
-    # ------------------------------------------------------------------------ drawing
+    def pin(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
+        """Draw a run of before over the present ones, until :meth:`unpin`.
 
-    def png(self) -> bytes:
-        """Draw a frame.
+        Args:
+            name: In the legend; a pinned run of that name is replaced.
+            records: Its history.
+
+        Raises:
+            ValueError: If there is no name, no record, a record without its step, loss,
+                tokens or step_seconds, or no place for one more.
+        """
+        if not name or name in self.names:
+            raise ValueError(f"name must be another one, not empty, got {name!r}")
+        if not records:
+            raise ValueError(f"records of {name!r} are empty; pin a run that has steps")
+        needed = ("step", LOSS, "tokens", "step_seconds")
+        for number, record in enumerate(records):
+            if lacking := [key for key in needed if key not in record]:
+                where = f"records[{number}] of {name!r} lacks {lacking[0]!r}"
+                raise ValueError(f"{where}; pin a trainer's history as it is")
+        others = {slot for pinned, (slot, _) in self._pins.items() if pinned != name}
+        free = sorted(set(range(MAX_PINS)) - others)
+        if not free:
+            pinned = ", ".join(map(repr, self._pins))
+            raise ValueError(f"{MAX_PINS} are pinned; unpin one of {pinned} first")
+        history = History(self._smoothing, records)
+        self._pins[name] = self._pins.get(name, (free[0], None))[0], history
+
+    def unpin(self, name: str) -> None:
+        """Take a pinned run out of the picture.
+
+        Raises:
+            ValueError: If no run of that name is pinned.
+        """
+        if name not in self._pins:
+            raise unknown_choice("name", name, list(self._pins) or ["(none is pinned)"])
+        del self._pins[name]
+
+    def read(self, x: float) -> dict[str, float]:
+        """Return the exact values nearest to a place on the x axis.
+
+        Args:
+            x: In units of the present axis.
 
         Returns:
-            PNG bytes with a transparent background. ``frame_seconds`` says what the
-            frame cost.
+            Metric to value, with ``RUN, `` before it where there are several runs.
+        """
+        values, x = {}, _finite("x", x)
+        for name, run in self._everyone():
+            for metric, curve in run.curves.items():
+                if (point := curve.nearest(x, self._x)) is not None:
+                    values[f"{name}, {metric}" if name else metric] = point.value
+        return values
+
+    def _everyone(self) -> list[tuple[str, History]]:
+        return [*self._runs.items(), *((n, run) for n, (_, run) in self._pins.items())]
+
+    # ------------------------------------------------------------------------ settings
+
+    @property
+    def x(self) -> str:
+        """What the x axis counts: steps, tokens or seconds. The cursor goes along."""
+        return self._x
+
+    @x.setter
+    def x(self, kind: str) -> None:
+        if kind not in KINDS:
+            raise unknown_choice("x", str(kind), KINDS)
+        if self._cursor is not None:
+            found = (run.curves[LOSS] for _, run in self._everyone())
+            points = [curve.nearest(self._cursor, self._x) for curve in found if curve]
+            self._cursor = getattr(points[0], kind) if points else None
+        self._x = kind
+
+    @property
+    def x_end(self) -> float:
+        """Where the x axis ends, in its units: as far as the whole run will go."""
+        kept = [run.curves[LOSS] for _, run in self._pins.values()]
+        return self._horizon.of(self._x, list(self.loss.values()), kept)
+
+    @property
+    def log_loss(self) -> bool:
+        """Whether the loss axis is logarithmic."""
+        return self._log_loss
+
+    @log_loss.setter
+    def log_loss(self, log: bool) -> None:
+        if not isinstance(log, bool):
+            raise ValueError(f"log_loss must be True or False, got {log!r}")
+        self._log_loss = log
+
+    @property
+    def smoothing(self) -> float:
+        """Weight of the past in the smoothed lines, from 0 (none) to 0.99."""
+        return self._smoothing
+
+    @smoothing.setter
+    def smoothing(self, weight: float) -> None:
+        if not 0 <= _finite("smoothing", weight) <= 0.99:
+            raise ValueError(f"smoothing must be in [0, 0.99], got {weight}")
+        self._smoothing = weight
+        for _, run in self._everyone():
+            run.smooth(weight)
+
+    @property
+    def cursor(self) -> float | None:
+        """Where a line marks the read-out, in units of x; None for no line."""
+        return self._cursor
+
+    @cursor.setter
+    def cursor(self, x: float | None) -> None:
+        self._cursor = None if x is None else _finite("cursor", x)
+
+    # ------------------------------------------------------------------------- drawing
+
+    def tiles(self) -> dict[str, bytes]:
+        """Draw a frame as one picture for each plot.
+
+        Returns:
+            Name to PNG bytes with a transparent background, in order: loss, speed,
+            first_calls if wanted, then the gauges by title. A tile that has not changed
+            is the same object as before. ``frame_seconds`` says what the frame cost.
         """
         started = time.perf_counter()
-        self._fit()
-        if self._background is None:
-            self._draw_background()
-        self._canvas.restore_region(self._background)
-        for axes, line, points in self._lines:
-            line.set_data(*points())
-            axes.draw_artist(line)
-        out = io.BytesIO()
-        pixels = np.asarray(self._canvas.buffer_rgba())
-        # Runs of equal pixels are all there is to find: quicker, and smaller too.
-        run_lengths = {"compress_level": 1, "compress_type": 3}
-        Image.fromarray(pixels).save(out, "PNG", **run_lengths)
+        drawn = {name: plot.png() for name, plot in self._refreshed().items()}
         self.frame_seconds = time.perf_counter() - started
-        return out.getvalue()
+        return drawn
 
-    def _build(self, first_calls: bool) -> None:
-        self._figure.patch.set_alpha(0)
-        loss, speed, *more = self._places([2, 2, 0.8] if first_calls else [1, 1])
-        self._axes = loss, speed
-        self._bars = more[0] if more else None
-        for axes, label in ((loss, "loss (nats per token)"), (speed, "tokens / s")):
-            axes.patch.set_alpha(0)
-            axes.set_xlim(0, max(1, self.total))
-            axes.set_xlabel("step", color=TEXT)
-            axes.set_ylabel(label, color=TEXT)
-            _place_labels(axes)
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            axes.yaxis.set_major_locator(MaxNLocator(6))
-            axes.tick_params(colors=TEXT, labelsize=8)
-            axes.grid(color=TEXT, alpha=0.18, linewidth=0.6)
-            for side, spine in axes.spines.items():
-                spine.set_visible(side in ("left", "bottom"))
-                spine.set_color(TEXT)
-        speed.yaxis.set_major_formatter(EngFormatter(sep=""))
-        dashes = ("-", "--", "-.", ":")
-        for index, name in enumerate(self.names):
-            style = {
-                "color": COLOURS[index % len(COLOURS)],
-                "linestyle": dashes[index % len(dashes)]
-                if len(self.names) > 1
-                else "-",
-            }
-            for axes, curves in ((loss, self.loss), (speed, self.speed)):
-                curve = curves[name]
-                raw = {**style, "linestyle": "-", "alpha": 0.35, "linewidth": 0.7}
-                self._add(axes, curve.raw, **raw)
-                self._add(axes, curve.smooth, linewidth=1.7, label=name, **style)
-                if axes is loss and name:
-                    self._legend.append((self._lines[-1][1], curve))
-            dots = {**style, "linestyle": "none", "marker": "o", "markersize": 4.5}
-            dots["clip_on"] = False  # the last one lies on the edge
-            if not name:
-                dots["color"] = COLOURS[1]
-            label = f"{name}, evaluation" if name else "evaluation"
-            self._add(loss, self.held_out[name].raw, **dots, label=label)
-            self._legend.append((self._lines[-1][1], self.held_out[name]))
+    def png(self) -> bytes:
+        """Draw a frame as one picture, two plots a row."""
+        started = time.perf_counter()
+        plots = list(self._refreshed().values())
+        high = max(1, math.ceil(len(plots) / 2)) * HEIGHT
+        pixels: NDArray[np.uint8] = np.zeros((high, WIDTH, 4), np.uint8)
+        for index, plot in enumerate(plots):
+            y, x = index // 2 * HEIGHT, index % 2 * TILE_WIDTH
+            pixels[y : y + HEIGHT, x : x + TILE_WIDTH] = plot.pixels()
+        drawn = encode(pixels)
+        self.frame_seconds = time.perf_counter() - started
+        return drawn
 
-    def _places(self, ratios: list[float]) -> list[Axes]:
-        room = WIDTH - LEFT - RIGHT - BETWEEN * (len(ratios) - 1)
-        made, x = [], float(LEFT)
-        for ratio in ratios:
-            wide, high = room * ratio / sum(ratios), HEIGHT - TOP - BOTTOM
-            place = x / WIDTH, BOTTOM / HEIGHT, wide / WIDTH, high / HEIGHT
-            made.append(self._figure.add_axes(place))
-            x += wide + BETWEEN
-        return made
+    def svg(self) -> str:
+        """Draw the same picture as SVG text."""
+        parts = []
+        for index, plot in enumerate(self._refreshed().values()):
+            text = plot.svg().partition("<svg")[2]
+            x, y = index % 2 * TILE_WIDTH, index // 2 * HEIGHT
+            place = f'x="{x}" y="{y}" width="{TILE_WIDTH}" height="{HEIGHT}"'
+            text = re.sub(r'width="\S+pt" height="\S+pt"', place, text, count=1)
+            parts.append(f"<svg{text}")
+        high = max(1, math.ceil(len(parts) / 2)) * HEIGHT
+        size = f'width="{WIDTH}" height="{high}" viewBox="0 0 {WIDTH} {high}"'
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
+        return "\n".join([head, *parts, "</svg>"])
 
-    def _add(self, axes: Axes, points: Any, **style: Any) -> None:
-        (line,) = axes.plot([], [], animated=True, **style)
-        self._lines.append((axes, line, points))
+    def _refreshed(self) -> dict[str, Plot]:
+        """Return the plots, told all that they have to show."""
+        if not self._base:
+            self._build()
+        cast = [(name, run, len(run.curves)) for name, run in self._everyone()]
+        if cast != self._cast:
+            self._cast, self._plots = cast, self._assigned()
+        end = self.x_end
+        marks = [(self._place_of(step), text) for step, text in self.marks]
+        for plot in self._plots.values():
+            plot.x, plot.x_end, plot.log_x = self._x, end, self.log_x
+            plot.cursor, plot.marks = self._cursor, marks
+        for plot in self._base.values():
+            plot.log_y = self._log_loss and plot.mark_texts
+            if isinstance(plot, Bars):
+                plot.values = dict.fromkeys(self.names, 0.0) | self.first_calls
+        return self._plots
 
-    def _fit(self) -> None:
-        """Move the limits when the data leaves them, in steps that are rare."""
-        losses = [*self.loss.values(), *self.held_out.values()]
-        shown = [curve for curve in losses if curve.xs]
-        high = max((curve.high for curve in shown), default=1.0)
-        # Without a floor, room for the loss to fall.
-        floor = min(self.references.values(), default=0.7 * high)
-        low = min([floor, *(curve.low for curve in shown)])
-        fastest = max((c.high for c in self.speed.values() if c.xs), default=1.0)
-        moved = []
-        targets = ((low, high), (0.0, fastest))
-        for (low, high), (now_low, now_high) in zip(targets, self._limits, strict=True):
-            span = max(high - low, 1e-9)
-            fits = now_low <= low and high <= now_high
-            roomy = now_high - now_low > 3 * span
-            moved.append(
-                (now_low, now_high)
-                if fits and not roomy
-                else (max(0.0, low - 0.1 * span), high + 0.25 * span)
-            )
-        if tuple(moved) != self._limits or self._background is None:
-            self._limits = (moved[0], moved[1])
-            for axes, limits in zip(self._axes, self._limits, strict=True):
-                axes.set_ylim(*limits)
-            self._background = None
+    def _place_of(self, step: int) -> float:
+        curve = max(self.loss.values(), key=len)
+        point = None if self._x == "steps" else curve.nearest(step)
+        return step if point is None else getattr(point, self._x)
 
-    def _draw_background(self) -> None:
-        loss, speed = self._axes
-        for artist in [*loss.texts, *loss.collections, *speed.collections]:
-            artist.remove()
-        for label, value in self.references.items():
-            loss.hlines(
-                value, 0, self.total, colors=TEXT, linestyles=":", linewidth=1.2
-            )
-            loss.annotate(
-                f"{label} {value:.3f}", (self.total, value), (0, -2),
-                textcoords="offset points", color=TEXT, fontsize=8, ha="right",
-                va="top",
-            )  # fmt: skip
-        for step, text in self.marks:
-            for axes in self._axes:
-                axes.vlines(step, 0, 1, colors=TEXT, linestyles=":", linewidth=1,
-                            transform=axes.get_xaxis_transform())  # fmt: skip
-            below_the_legend = 0.83 if step > 0.5 * self.total else 0.98
-            loss.text(
-                step, below_the_legend, f" {text}", color=TEXT, fontsize=7, rotation=90,
-                ha="right", va="top", transform=loss.get_xaxis_transform(),
-            )  # fmt: skip
-        for axes, curves in ((loss, self.loss), (speed, self.speed)):
-            drawn = any(curve.xs for curve in curves.values())
-            axes.tick_params(labelleft=drawn, labelbottom=drawn or self.total > 1)
-        self._draw_bars()
-        handles = [line for line, curve in self._legend if curve.xs]
-        if handles:
-            loss.legend(
-                handles=handles, fontsize=8, labelcolor=TEXT, frameon=False,
-                loc="upper right", handlelength=1.6,
-            )  # fmt: skip
-        self._canvas.draw()
-        self._background = self._canvas.copy_from_bbox(self._figure.bbox)
+    def _build(self) -> None:
+        """Make the plots that are always there."""
+        label = "loss (nats per token)"
+        loss = Plot(label, self.references, falls=True, legend_inside=True)
+        loss.mark_texts = True
+        self._base = {"loss": loss, "speed": Plot("tokens / s", from_zero=True)}
+        if self._shows_first_calls:
+            self._base["first_calls"] = Bars("first call (s)")
 
-    def _draw_bars(self) -> None:
-        axes = self._bars
-        if axes is None:
-            return
-        axes.cla()  # colours and all
-        axes.patch.set_alpha(0)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_ylabel("first call (s)", color=TEXT)
-        _place_labels(axes)
-        axes.tick_params(colors=TEXT, labelsize=8)
-        axes.spines[["left", "bottom"]].set_color(TEXT)
-        seconds = [self.first_calls.get(name, 0.0) for name in self.names]
-        colours = [COLOURS[i % len(COLOURS)] for i in range(len(self.names))]
-        bars = axes.bar(self.names, seconds, color=colours, width=0.6)
-        labels = [f"{value:.2g}" if value else "" for value in seconds]
+    def _assigned(self) -> dict[str, Plot]:
+        """Return the plots to be shown, with their lines."""
+        plots = dict(self._base)
+        for name, metric in (("loss", LOSS), ("speed", SPEED)):
+            if name in plots:
+                plots[name].lines = self._lines([metric], gauge=False)
+        for title, metrics in self._gauges():
+            while title in plots:
+                title += " (metric)"
+            plots[title] = self._plots.get(title) or Plot(title)
+            plots[title].lines = self._lines(metrics, gauge=True)
+        return plots
+
+    def _gauges(self) -> list[tuple[str, list[str]]]:
+        """Return title and metrics of each gauge that has something to show."""
+        names = [name for _, run in self._everyone() for name in run.curves]
+        found = {name.removeprefix("eval_") for name in names} - {LOSS, SPEED}
+        alone = sorted(found.difference(*self.gauges.values()))
+        wanted = [*self.gauges.items(), *((name, [name]) for name in alone)]
+        there = [(title, [m for m in group if m in found]) for title, group in wanted]
+        return [(title, group) for title, group in there if group][: self.max_gauges]
+
+    def _lines(self, metrics: list[str], gauge: bool) -> list[Line]:
+        """Colour says which run or, where metrics share a plot, which metric."""
+        several, shared, pins = len(self.names) > 1, len(metrics) > 1, self._pins
+        lines = []
+        for number, (name, run) in enumerate(self._everyone()):
+            kept = name in pins
+            slot = pins[name][0] if kept else number
+            dash = PIN_DASHES[slot] if kept else DASHES[slot % len(DASHES) * several]
+            own = name or ("this run" if pins and not shared else "")
+            for index, metric in enumerate(metrics):
+                hue = index if shared else slot + kept * max(2, len(self.names))
+                style: dict[str, Any] = {"colour": COLOURS[hue % len(COLOURS)]}
+                which = metric if shared else ""
+                label = own if kept else ", ".join(filter(None, [own, which]))
+                label = "" if metric == SPEED and not pins else label  # as beside it
+                marker = MARKERS[index % len(MARKERS) * shared]
+                style |= {"kept": kept, "exact": gauge, "marker": marker}
+                if (curve := run.curves.get(metric)) is not None:
+                    lines.append(Line(curve, label=label, dash=dash, **style))
+                if (dots := run.curves.get(f"eval_{metric}")) is not None:
+                    if not (name or shared):
+                        style["colour"] = COLOURS[1]
+                    words = [] if kept else [name, which, "evaluation"]
+                    label = ", ".join(filter(None, words))
+                    lines.append(Line(dots, label=label, dots=True, **style))
+        return lines
+
+
+class Bars(Plot):
+    """One bar for each run."""
+
+    values: dict[str, float]
+
+    def _look(self) -> Any:
+        return list(self.values.items())
+
+    def _data(self) -> Any:
+        return None
+
+    def _arrange(self) -> None:
+        axes, names, heights = self.axes, list(self.values), list(self.values.values())
+        for old in list(axes.patches):
+            old.remove()
+        bars = axes.bar(range(len(names)), heights, 0.6, color=COLOURS[: len(names)])
+        labels = [f"{value:.2g}" if value else "" for value in heights]
         axes.bar_label(bars, labels, color=TEXT, fontsize=8)
-        axes.set_ylim(0, 1.15 * max([*seconds, 1e-3]))
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-1, len(names))
+        axes.set_ylim(0, 1.15 * max([*heights, 1e-3]))
+
+    def _moving(self) -> list[Any]:
+        return []
 
 
-def _place_labels(axes: Axes) -> None:
-    """Put the axis labels where they need not be looked for at each redraw."""
-    wide, high = axes.get_window_extent().size
-    axes.xaxis.set_label_coords(0.5, -32 / high)
-    axes.yaxis.set_label_coords(-44 / wide, 0.5)
+def _checked_gauges(gauges: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    for title, metrics in gauges.items():
+        if isinstance(metrics, str) or not all(isinstance(m, str) for m in metrics):
+            wrong = f"gauges[{title!r}] must be a list of names, got {metrics!r}"
+            raise ValueError(f"{wrong}; write {{'title (unit)': ['metric']}}")
+    return {title: list(metrics) for title, metrics in gauges.items()}
+
+
+def _finite(name: str, value: float) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return value

@@ -1,4 +1,4 @@
-"""Two or more settings side by side: the same seed, in turns, in one process.
+"""Two to six settings side by side: the same seed, in turns, in one process.
 
 The machine's noise hits all of them alike, because each trains a few steps and then
 hands over. What tracing and compiling cost is shown apart from the steps.
@@ -6,152 +6,126 @@ hands over. What tracing and compiling cost is shown apart from the steps.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
+import html
+import itertools
 import math
 import statistics
+import time
 from typing import Any
 
 from IPython.display import Markdown, display
-from lmxlab.lab.chart import Chart
+import ipywidgets as widgets
+from lmxlab.lab.chart import COLOURS, Chart
 from lmxlab.lab.controls import Controls
 from lmxlab.lab.knobs import Knob
-from lmxlab.lab.live import in_notebook
+from lmxlab.lab.live import Pacer, in_notebook
 from lmxlab.lab.panel import Result, Run, build, throughput
+from lmxlab.lab.timing import Findings, seconds_of
 from lmxlab.training.record import Record
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+STYLE = """<style>.lmx-table {border-collapse: collapse; font-size: 12px}
+.lmx-table * {padding: 2px 6px; text-align: right; line-height: 1.35; font-weight: 400}
+.lmx-table th:first-child {text-align: left} .lmx-table tr > * {border-bottom: 1px solid
+#7d859055} .lmx-table span {padding: 0}</style>"""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """How fast one of the settings trained.
+class Comparison(Findings):
+    """What a comparison found (:class:`Findings`), as a table and in sentences.
 
-    Attributes:
-        name: Its label.
-        step_ms: Median of a step, first calls left out.
-        low_ms: A tenth of the steps were faster than this.
-        high_ms: A tenth were slower.
-        tokens_per_second: Median.
-        first_call_seconds: Tracing, compiling kernels, and the first step.
-        entered: Times that Python entered the step.
+    Example:
+        >>> Comparison({}, failures={"a": ValueError("no data")}).summary()
+        'a failed after 0 steps: ValueError: no data.'
     """
 
-    name: str
-    step_ms: float
-    low_ms: float
-    high_ms: float
-    tokens_per_second: float
-    first_call_seconds: float
-    entered: int
-
-    @classmethod
-    def of(cls, name: str, result: Result) -> "Timing":
-        """Measure a run that has ended.
-
-        Raises:
-            ValueError: If it has fewer than two timed steps.
-        """
-        ms = [
-            1e3 * record["step_seconds"]
-            for record in result.history
-            if "first_call_seconds" not in record
-        ]
-        if len(ms) < 2:
-            raise ValueError(f"{name}: {len(ms)} timed steps are too few; run more")
-        tenths = statistics.quantiles(ms, n=10, method="inclusive")
-        return cls(
-            name,
-            statistics.median(ms),
-            tenths[0],
-            tenths[-1],
-            throughput(result.history) or 0.0,
-            result.first_call_seconds,
-            result.trainer.trace_count,
-        )
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a comparison found.
-
-    Attributes:
-        results: Label to run.
-    """
-
-    results: dict[str, Result]
-
-    @property
-    def timings(self) -> dict[str, Timing]:
-        """Label to timing."""
-        return {name: Timing.of(name, run) for name, run in self.results.items()}
-
-    @property
-    def largest_difference(self) -> float:
-        """Largest difference of the losses at any step, in nats; 0 is bit for bit."""
-        curves = [result.losses for result in self.results.values()]
-        return max(
-            (max(losses) - min(losses) for losses in zip(*curves, strict=False)),
-            default=0.0,
-        )
-
-    def speedup(self, slow: str, fast: str) -> float:
-        """Return how many steps of ``fast`` fit into one of ``slow``."""
-        timings = self.timings
-        return timings[slow].step_ms / timings[fast].step_ms
-
-    def break_even(self, slow: str, fast: str) -> float:
-        """Return after how many steps ``fast`` has earned back its first call.
-
-        Args:
-            slow: The one with the cheaper first call.
-            fast: The one with the cheaper steps.
-
-        Returns:
-            Steps, 0 if its first call was no dearer; ``inf`` if its steps are not
-            cheaper.
-        """
-        before, after = self.timings[slow], self.timings[fast]
-        gain = (before.step_ms - after.step_ms) / 1e3
-        cost = after.first_call_seconds - before.first_call_seconds
-        if cost <= 0:
-            return 0.0
-        return cost / gain if gain > 0 else math.inf
+    def rows(self) -> list[list[str]]:
+        """Return the table's cells, the head first."""
+        at, timings = self.common_seconds, self.timings
+        losses = self.losses_at(at) if self.seconds else {}
+        goal = f"loss at {at:.3g} s" if self.seconds else "first call earned back"
+        base = next(iter(self.names), "")
+        head = ["", "ms a step (p10 to p90)", "tokens/s", f"times as fast as {base}",
+                "first call (s)", goal, "Python entered", "peak memory (MiB)",
+                "loss, last 20", "evaluation", f"losses against {base}"]  # fmt: skip
+        table = [head]
+        for name in self.names:
+            row, run = [name, *["–"] * (len(head) - 1)], self.results.get(name)
+            if name in timings:
+                t = timings[name]
+                row[1] = f"{t.step_ms:.2f} ({t.low_ms:.2f} to {t.high_ms:.2f})"
+                row[2] = f"{t.tokens_per_second:,.0f}"
+                row[3], row[5], _ = self.against(base, name)
+            if name in losses:
+                row[5] = f"{losses[name].loss:.3f}"
+            if run is not None and run.history:
+                row[4] = f"{run.first_call_seconds:.2f}"
+                row[6] = f"{run.trainer.trace_count:,}"
+                row[8] = f"{statistics.fmean(run.losses[-20:]):.3f}"
+                row[9] = "–" if run.eval_loss is None else f"{run.eval_loss:.3f}"
+            if name in self.memory:
+                row[7] = f"{self.memory[name] / 2**20:.3g}"
+            if name in self.failures:
+                row[10] = self.failure(name)
+            elif name == base:
+                row[10] = "baseline"
+            elif base in self.results:
+                row[10] = str(self.equality(base, name))
+            table.append(row)
+        return table
 
     def table(self) -> str:
-        """Return a Markdown table, one row for each setting."""
-        head = (
-            "| | step, median (p10 to p90) | tokens/s | first call | entered Python |\n"
-            "|---|---|---|---|---|\n"
-        )
-        rows = [
-            f"| {t.name} | {t.step_ms:.2f} ms ({t.low_ms:.2f} to {t.high_ms:.2f}) "
-            f"| {t.tokens_per_second:,.0f} | {t.first_call_seconds:.2f} s "
-            f"| {t.entered} times |\n"
-            for t in self.timings.values()
-        ]
-        return head + "".join(rows)
+        """Return a Markdown table, a row for each run."""
+        rows = [[cell.replace("|", r"\|") for cell in row] for row in self.rows()]
+        rows.insert(1, ["---"] * len(rows[0]))
+        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+    def table_html(self, colours: Mapping[str, str]) -> str:
+        """Return the same table as HTML, with a sign in the colour of each curve."""
+        head, *rows = [[html.escape(cell) for cell in row] for row in self.rows()]
+        lines = [f"<tr><th>{'<th>'.join(head)}</tr>"]
+        for name, row in zip(self.names, rows, strict=True):
+            sign = f'<span aria-hidden="true" style="color:{colours[name]}">■</span>'
+            lines.append(f'<tr><th scope="row">{sign} {"<td>".join(row)}</tr>')
+        body = "".join(lines).replace(" to ", "&nbsp;to&nbsp;")  # an interval, whole
+        table = f'<table class="lmx-table">{body}</table></div>'
+        return f'{STYLE}<div style="overflow-x:auto">{table}'
 
     def summary(self) -> str:
-        """Say in two sentences what came out, for the first and the last setting."""
-        slow, *_, fast = self.results
-        difference = self.largest_difference
-        same = (
-            "The losses are equal, bit for bit, at every step."
-            if difference == 0
-            else f"The losses differ by up to {difference:.2g} nats."
-        )
-        ratio, steps = self.speedup(slow, fast), self.break_even(slow, fast)
-        speed = (
-            f"{fast} takes {1 / ratio:.2f} of the time of {slow} a step "
-            f"({ratio:.2f} times the throughput)"
-        )
-        if math.isinf(steps):
-            return f"{same} {speed}: its first call is never earned back."
-        if steps == 0:
-            return f"{same} {speed}, and its first call was no dearer."
-        by = math.ceil(steps)
-        return f"{same} {speed}, and has earned back its first call by step {by:,}."
+        """Say what came out, and what this run cannot show."""
+        base, *others = self.names or [""]
+        speeds = [self.verdict(name) for name in others if name in self.results]
+        said = [f"{name} {self.failure(name)}." for name in self.failures]
+        said += speeds if self.seconds is None else [self._equal_time()]
+        if base in self.results:
+            pairs = {n: self.equality(base, n) for n in others if n in self.results}
+            apart = {n: pair for n, pair in pairs.items() if pair.first is not None}
+            said += [f"The losses of {n} and {base} {p}." for n, p in apart.items()]
+            if not apart and any(pair.steps for pair in pairs.values()):
+                said.append("The losses are equal, bit for bit, at every step.")
+        return " ".join(said)
+
+    def _equal_time(self) -> str:
+        at = self.common_seconds
+        found = {n: x for n, x in self.losses_at(at).items() if n not in self.failures}
+        if len(found) < 2:
+            return "Fewer than two runs have trained for a time to compare them at."
+        best, *rest = sorted(found, key=lambda name: found[name].loss)
+        each = [f"{n} {found[n].loss:.3f} ({found[n].steps:,} steps)" for n in found]
+        calls = "included" if self.first_calls else "left out"
+        head = (f"Loss in nats after the same {at:.3g} of {self.seconds:g} s of "
+                f"training, first calls {calls}: {', '.join(each)}.")  # fmt: skip
+        close = [n for n in rest if not found[best].is_below(found[n])]
+        if not close:
+            return f"{head} {best} is lowest."
+        names = " and ".join([best, *close])
+        return f"{head} Between {names} no difference that this run can show."
 
     def _repr_markdown_(self) -> str:
         return f"{self.table()}\n{self.summary()}"
+
+    __repr__ = _repr_markdown_
 
 
 class Compare(Controls):
@@ -159,14 +133,24 @@ class Compare(Controls):
 
     Args:
         experiment: As for :class:`lmxlab.lab.panel.Panel`.
-        variants: Label to the settings that differ, e.g.
+        variants: Label to the settings that differ, two to six, e.g.
             ``{"eager": {"compile_step": False}, "compiled": {}}``.
-        knobs: Settings that all variants share, such as the size of the model; they
-            take effect at Reset.
+        knobs: Settings that all variants share; they take effect at Reset.
         turn: Steps before the next one's turn.
+        baseline: The variant that others are compared with; the first by default.
+        budget: ``steps``: each does as many. ``seconds``: each trains for as long, or
+            until its data or its ``max_steps`` end.
+        seconds: Of training for each, when that is the budget; 10 by default.
+        first_calls: Whether tracing and compiling are part of the seconds, as they are
+            of what you wait for. If not, the steps that are traced are free.
 
     Raises:
-        ValueError: If there are fewer than two variants, or one has an unknown setting.
+        ValueError: If an argument will not do, or a variant has an unknown setting.
+
+    Example:
+        >>> duel = Compare(lambda learning_rate=0.1: None, {"a": {}, "b": {}})
+        >>> duel
+        Compare (idle). a against b: press Start, or call .run().
     """
 
     def __init__(
@@ -176,110 +160,200 @@ class Compare(Controls):
         knobs: Sequence[Knob] = (),
         *,
         turn: int = 5,
+        baseline: str | None = None,
+        budget: str = "steps",
+        seconds: float | None = None,
+        first_calls: bool = True,
     ) -> None:
         """Build the widgets; the experiment is not called before Start."""
-        if len(variants) < 2:
-            raise ValueError(f"variants must be two or more, got {len(variants)}")
+        if not 2 <= len(variants) <= len(COLOURS):
+            raise ValueError(f"variants must be two to six, got {len(variants)}")
         if turn < 1:
             raise ValueError(f"turn must be at least 1, got {turn}")
+        if budget not in ("steps", "seconds"):
+            raise ValueError(f"budget must be 'steps' or 'seconds', got {budget!r}")
+        if baseline not in (None, *variants):
+            raise ValueError(f"baseline must be in {[*variants]}, got {baseline!r}")
         self.variants = {name: dict(values) for name, values in variants.items()}
-        self.turn = turn
+        self.turn, self.first_calls, self.budget = turn, first_calls, budget
+        self.baseline = baseline or next(iter(variants))
+        self._check_wanted(None, seconds)
+        self.seconds = 10.0 if seconds is None else seconds
         self.comparison: Comparison | None = None
-        self._chart = self._new_chart(1)
+        self._chart = Chart(1, list(variants), first_calls=True)
+        self._table_pacer = Pacer(share=0.005, rate=0.5)
         self._wanted: int | None = None
+        self._held = False
         varied = [key for values in variants.values() for key in values]
         at_reset = [replace(knob, live=False) for knob in knobs]
         super().__init__(experiment, at_reset, varied)
+        if budget == "seconds":
+            self.view.controls["x"].value = "seconds"
 
-    def run(self, steps: int | None = None, **settings: Any) -> Comparison:
+    def run(
+        self, steps: int | None = None, seconds: float | None = None, **settings: Any
+    ) -> Comparison:
         """Compare at once, in this cell, and leave a picture and a table behind.
 
         Args:
             steps: Steps of each variant; the whole run when left out.
+            seconds: Training seconds of each, when that is the budget.
             **settings: Shared settings, instead of the knobs' present values.
 
         Returns:
             The comparison. The panel shows it too.
 
         Raises:
-            ValueError: If a setting is unknown.
-            Exception: What the experiment or a step raised.
+            ValueError: If a setting is unknown, or what is wanted is not the budget.
+            Exception: What ended the last of the variants, if each has failed.
         """
-        if steps is not None and steps < 3:
-            raise ValueError(f"steps must be at least 3, got {steps}")
-
-        def enough() -> bool:
-            counts = [len(result.history) for result in self._results().values()]
-            return steps is not None and min(counts, default=0) >= steps
-
-        self._wanted = steps
+        self._check_wanted(steps, seconds)
+        usual, self._wanted = self.seconds, steps
+        self.seconds = seconds or usual
         try:
-            self._run_now(settings, enough)
+            self._run_now(settings, lambda: False)
         finally:
-            self._wanted = None
+            self._wanted, self.seconds = None, usual
         self.show()
-        assert self.comparison is not None
-        return self.comparison
+        return self._found
 
     def show(self) -> None:
-        """Display picture and table; they need no kernel."""
+        """Display picture, sentences and table; they need no kernel."""
         super().show()
-        if in_notebook() and self.comparison is not None and self._is_timed():
-            display(Markdown(self.comparison.table()))
+        if self.comparison is not None:
+            table = self.comparison.table()
+            display(Markdown(table)) if in_notebook() else print(table, end="")
 
     def describe(self) -> str:
         """Say in a few lines where the comparison stands."""
         names = " against ".join(self.variants)
-        if self._is_timed():
-            return f"{names}: {Comparison(self._results()).summary()}"
-        return f"{names}: press Start, or call .run()."
+        if self.comparison is None or not self.comparison.names:
+            return f"{names}: press Start, or call .run()."
+        return f"{names}: {self.comparison.summary()}"
+
+    def _check_wanted(self, steps: int | None, seconds: float | None) -> None:
+        for name, given in {"steps": steps, "seconds": seconds}.items():
+            if given is not None and self.budget != name:
+                raise ValueError(f"{name}={given} needs Compare(..., budget={name!r})")
+        if steps is not None and steps < 3:
+            raise ValueError(f"steps must be at least 3, got {steps}")
+        if not 0 < (1 if seconds is None else seconds) < math.inf:
+            raise ValueError(f"seconds must be more than 0, got {seconds}")
 
     def _results(self) -> dict[str, Result]:
         return {} if self.comparison is None else self.comparison.results
 
-    def _new_chart(self, total: int, references: Any = None) -> Chart:
-        return Chart(total, list(self.variants), references, first_calls=True)
+    def _fresh(self, total: int, references: Any = None) -> Chart:
+        return self._new_chart(total, [*self.variants], references, first_calls=True)
 
     def _open(self) -> Iterator[Record]:
-        results, streams, runs = {}, {}, []
+        self._limit = self.seconds if self.budget == "seconds" else None
+        found = self._found = Comparison(
+            {}, self.baseline, seconds=self._limit, first_calls=self.first_calls
+        )
+        self.comparison = found
+        self._streams: dict[str, Any] = {}
+        self._spent = dict.fromkeys(self.variants, 0.0)
+        self._own: dict[str, int] = {}
+        runs = []
         for name, values in self.variants.items():
             settings = {**self.settings, **values}
-            run = build(self.experiment, settings)
-            trainer = run.trainer()
-            results[name] = Result(trainer, settings)
-            streams[name] = trainer.stream(run.train_data, run.eval_data)
+            try:
+                run = build(self.experiment, settings)
+                trainer = run.trainer()
+            except Exception as error:  # said in its row; the others go on
+                self._give_up(name, error)
+                continue
+            found.results[name], found.rounds[name] = Result(trainer, settings), []
+            own: Any = tree_flatten([run.model.parameters(), trainer.optimizer.state])
+            self._own[name] = sum(array.nbytes for _, array in own)
+            self._streams[name] = trainer.stream(run.train_data, run.eval_data)
             runs.append(run)
-        self.total = max(run.config.max_steps for run in runs)
-        self._chart = self._new_chart(self.total, runs[0].references)
-        self.comparison = Comparison(results)
-        return self._turns(streams)
+        steps = max(run.config.max_steps for run in runs)
+        self.total = min(steps, self._wanted or steps)
+        self._chart = self._fresh(self.total, runs[0].references)
+        return self._turns()
 
-    def _turns(self, streams: dict[str, Iterator[Record]]) -> Iterator[Record]:
-        order = list(streams)
+    def _give_up(self, name: str, error: Exception) -> None:
+        """Note what ended a variant; raise it if no variant is left."""
+        self._found.failures[name] = error
+        self.say(f"{name} {self._found.failure(name)}", role="alert")
+        if len(self._found.failures) == len(self.variants):
+            raise error
+
+    def _turns(self) -> Iterator[Record]:
+        order = list(self._streams)
         try:
-            while streams:
+            for number in itertools.count():
                 for name in order:
-                    for _ in range(self._left(name)):
-                        record = next(streams[name], None) if name in streams else None
-                        if record is None:
-                            streams.pop(name, None)
-                            break
-                        yield {**record, "variant": name}
+                    if name in self._streams:
+                        yield from self._turn(name, number)
+                if not self._streams:
+                    return
                 order.reverse()  # A B, B A: whoever goes second gains nothing
         finally:
             with ExitStack() as stack:  # closes all, also after one has raised
-                for stream in streams.values():
-                    stack.callback(stream.close)  # type: ignore[attr-defined]
+                for stream in self._streams.values():
+                    stack.callback(stream.close)
 
-    def _left(self, name: str) -> int:
-        """Steps in a variant's next turn; none beyond those that run() asked for."""
-        if self._wanted is None:
-            return self.turn
-        done = len(self._results()[name].history)
-        return min(self.turn, self._wanted - done)
+    def _turn(self, name: str, number: int) -> Iterator[Record]:
+        trainer, taken = self._results()[name].trainer, 0
+        lag = trainer.lag
+        try:
+            # What it has queued is read before it hands over.
+            while (left := self._left(name, number, taken)) or self._behind():
+                trainer.lag = 0 if self._held or left < 2 else lag
+                record = self._next(name)
+                if record is None:
+                    return
+                taken += 1
+                self._found.rounds[name].append(number)
+                yield {**record, "variant": name}
+        finally:
+            trainer.lag = lag
+        mx.synchronize()  # its last update is nobody else's time
+        if not self._left(name, math.inf, 0):  # in any turn to come
+            try:
+                self._streams.pop(name).close()
+            except Exception as error:
+                self._give_up(name, error)
+
+    def _next(self, name: str) -> Record | None:
+        mx.reset_peak_memory()
+        before, memory = mx.get_active_memory(), self._found.memory
+        try:
+            record = next(self._streams[name], None)
+        except Exception as error:  # said in its row; the others go on
+            record = None
+            self._give_up(name, error)
+        most = self._own[name] + mx.get_peak_memory() - before
+        memory[name] = max(memory.get(name, 0), most)
+        if record is None:
+            self._streams.pop(name)
+        else:
+            self._spent[name] += seconds_of(record, self.first_calls)
+        return record
+
+    def _left(self, name: str, number: float, taken: int) -> float:
+        """Steps in the rest of a variant's turn, when time is the budget about so."""
+        done, spent = len(self._results()[name].history), self._spent[name]
+        if self._limit is None:
+            wanted = math.inf if self._wanted is None else self._wanted
+            return max(0, min(self.turn - taken, wanted - done))
+        end = min(self._limit, (number + 1) * min(self._limit / 20, 0.5))
+        return max(0.0, end - spent) * done / spent if spent else 1
+
+    def _behind(self) -> bool:
+        return any(r.trainer.step > len(r.history) for r in self._results().values())
+
+    def _hold(self, held: bool) -> None:
+        self._held = held
 
     def _show(self, record: Record) -> None:
-        self._chart.add(record, record["variant"])
+        name, step = record["variant"], record["step"]
+        self._chart.add(record, name)
+        if self._limit is not None and self._spent[name]:  # about so many, then
+            self.total = max(step, round(step * self._limit / self._spent[name]))
 
     def _result(self) -> Comparison | None:
         return self.comparison
@@ -287,36 +361,40 @@ class Compare(Controls):
     def _reset(self) -> None:
         super()._reset()
         self.comparison = None
-        self._chart = self._new_chart(max(1, self.total))
+        self._chart = self._fresh(max(1, self.total))
         self._draw()
 
+    def _speeds(self) -> dict[str, int]:
+        runs = self._results().items()
+        return {name: round(throughput(run.history[-20:]) or 0) for name, run in runs}
+
     def _numbers(self) -> dict[str, str]:
-        speeds = {
-            name: throughput(result.history[-20:])
-            for name, result in self._results().items()
-        }
-        return {
-            name: f"{speed:,.0f} tokens/s" for name, speed in speeds.items() if speed
-        }
+        speeds = {n: f"{v:,} tokens/s" for n, v in self._speeds().items() if v}
+        return speeds | dict.fromkeys(
+            getattr(self.comparison, "failures", ()), "failed"
+        )
 
     def _data(self) -> dict[str, Any]:
-        results = self._results()
-        name = self._last.get("variant")
-        speed = throughput(results[name].history[-20:]) if name else None
-        return {
-            "tokens-per-second": "" if speed is None else round(speed),
-            "traces": sum(result.trainer.trace_count for result in results.values()),
-        }
+        speed = self._speeds().get(self._last.get("variant", "")) or ""
+        traces = sum(run.trainer.trace_count for run in self._results().values())
+        return {"tokens-per-second": speed, "traces": traces}
 
-    def _is_timed(self) -> bool:
-        """Whether each variant has done enough for medians."""
-        counts = [
-            sum("first_call_seconds" not in record for record in result.history)
-            for result in self._results().values()
-        ]
-        return min(counts, default=0) >= 2
+    def _layout(self) -> widgets.VBox:
+        box, self._table = super()._layout(), widgets.HTML()
+        box.children = (*box.children, self._table)
+        return box
+
+    def _refresh(self) -> None:
+        super()._refresh()
+        if self.comparison is None or not self.comparison.names:
+            self._table.value = ""
+        elif self.state != "running" or self._table_pacer.due():
+            started = time.perf_counter()
+            colours = dict(zip(self.variants, COLOURS, strict=False))
+            self._table.value = self.comparison.table_html(colours)
+            self._table_pacer.drew(time.perf_counter() - started)
 
     def _end(self, state: str) -> None:
         super()._end(state)
-        if state != "failed" and self._is_timed():
-            self.say(Comparison(self._results()).summary())
+        if state != "failed" and self.comparison is not None:
+            self.say(self.comparison.summary())

@@ -8,10 +8,11 @@ import weakref
 
 from IPython.display import Image, display
 import ipywidgets as widgets
-from lmxlab.lab.chart import Chart
+from lmxlab.lab.chart import WIDTH, Chart
 from lmxlab.lab.driver import ACTIVE, Driver
 from lmxlab.lab.knobs import Knob, defaults
 from lmxlab.lab.live import ALT, in_notebook, picture_widget
+from lmxlab.lab.view import View
 
 BUTTONS = {
     "start": ("Start", "play", "Start a run, or go on with a paused one"),
@@ -60,7 +61,12 @@ class Controls(Driver):
         )
         self.status = widgets.HTML()
         self.message = widgets.HTML()
-        self.picture = picture_widget()
+        self.view = View(lambda *turned: self.press("do", self._look, *turned))
+        self.pictures = {"loss": _tile("loss")}
+        self.gallery = widgets.Box(
+            list(self.pictures.values()), layout={"flex_flow": "row wrap"}
+        )
+        self.gallery.add_class("lmx-plots")
         self._moving = False
         self.controls = {
             name: knob.widget(self.settings[name], self._on_change(name))
@@ -175,7 +181,9 @@ class Controls(Driver):
             widgets.Box(groups, layout={**row, "align_items": "flex-start"}),
             widgets.Box([self.progress, self.status], layout=row),
             self.message,
-            self.picture,
+            self.view.box,
+            self.gallery,
+            *self._more(),
         ]
         box = widgets.VBox(parts)
         box.add_class(f"lmx-{type(self).__name__.lower()}")
@@ -185,8 +193,42 @@ class Controls(Driver):
         super()._reset()
         self.message.value = ""
 
+    def _more(self) -> list[widgets.Widget]:
+        """Return what else belongs below the plots."""
+        return []
+
     def _draw(self) -> None:
-        self.picture.value = self._png()
+        tiles = self._chart.tiles()
+        for name, png in tiles.items():
+            if name not in self.pictures:
+                self.pictures[name] = _tile(name)
+            if self.pictures[name].value is not png:  # an unchanged tile stays
+                self.pictures[name].value = png
+        shown = tuple(self.pictures[name] for name in tiles)
+        if self.gallery.children != shown:
+            self.gallery.children = shown
+
+    # ------------------------------------------------------------------- how it is seen
+
+    def _new_chart(self, *args: Any, **kwargs: Any) -> Chart:
+        """Make a chart that is looked at as the one before was."""
+        chart = Chart(*args, **kwargs)
+        for name in ("x", "log_loss", "smoothing"):
+            setattr(chart, name, self.view.controls[name].value)
+        return chart
+
+    def _look(self, name: str, value: Any) -> None:
+        if name != "cursor":
+            setattr(self._chart, name, value)
+        share = self.view.controls["cursor"].value
+        self._chart.cursor = share * self._chart.x_end if share else None
+        self._read()
+        self._draw()
+
+    def _read(self) -> None:
+        at = self._chart.cursor
+        values = {} if at is None else self._chart.read(at)
+        self.view.read(f"{self._chart.x} {at or 0:,.4g}", values)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = self.box._repr_mimebundle_(**kwargs) or {}
@@ -252,6 +294,13 @@ class Controls(Driver):
         )
         self.status.value = f'<div class="lmx-status" {attributes}>{text}</div>'
         self._status_pacer.drew(0.0)
+
+
+def _tile(name: str) -> widgets.Image:
+    shows = {"loss": "Loss in nats per token", "speed": "Tokens per second"}
+    alt = f"{shows.get(name, name)}, against training so far."
+    kind = "lmx-plot" if name == "loss" else "lmx-gauge"
+    return picture_widget(alt, kind, WIDTH // 2)
 
 
 def _replace_panel_of_this_cell(panel: Controls) -> None:

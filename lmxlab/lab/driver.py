@@ -101,9 +101,10 @@ class Driver(ABC):
         """Do what a button or a knob asks for, on the loop; safe from any thread.
 
         Args:
-            action: ``start``, ``pause``, ``step``, ``stop``, ``reset``, or ``change``
-                with a knob's name and value.
-            *args: The name and the value.
+            action: ``start``, ``pause``, ``step``, ``stop``, ``reset``, ``change``
+                with a knob's name and value, or ``do`` with a function and its
+                arguments.
+            *args: Of ``change`` and ``do``.
         """
         if self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(self._act, action, *args)
@@ -112,10 +113,11 @@ class Driver(ABC):
 
     def _act(self, action: str, *args: Any) -> None:
         try:
-            if action == "change":
+            if action in ("change", "do"):
+                act = self._change if action == "change" else args[0]
                 try:
-                    self._change(*args)
-                except (TypeError, ValueError) as error:  # said; the run goes on
+                    act(*args[action == "do" :])
+                except (OSError, TypeError, ValueError) as error:  # the run goes on
                     self.say(str(error), role="alert")
             elif action == "start":
                 self._go("running")

@@ -11,7 +11,7 @@ from typing import Any
 
 from IPython.display import display
 import ipywidgets as widgets
-from lmxlab.lab.chart import Chart
+from lmxlab.lab.chart import WIDTH, Chart
 from lmxlab.training.callbacks import Callback
 from lmxlab.training.config import TrainConfig
 from lmxlab.training.record import Record
@@ -92,11 +92,22 @@ class _Picture(widgets.Image):  # type: ignore[misc]
     description = Unicode("").tag(sync=True)
 
 
-def picture_widget() -> widgets.Image:
-    """Return the empty image, of class ``lmx-plot``, that frames are put into."""
-    fits = {"width": "calc(100% - 4px)", "max_width": "840px"}  # with its margins
-    image = _Picture(format="png", tooltip=ALT, layout=fits)
-    image.add_class("lmx-plot")
+def picture_widget(
+    alt: str = ALT, kind: str = "lmx-plot", width: int = WIDTH
+) -> widgets.Image:
+    """Return an empty image that frames are put into.
+
+    Args:
+        alt: What it shows, for those who cannot see it.
+        kind: Its CSS class.
+        width: In pixels, where there is room.
+
+    Returns:
+        The widget.
+    """
+    fits = {"width": "calc(100% - 4px)", "max_width": f"{width}px"}  # with its margins
+    image = _Picture(format="png", tooltip=alt, layout=fits)
+    image.add_class(kind)
     return image
 
 
@@ -137,7 +148,7 @@ class LivePlot(Callback):
 
     def on_train_begin(self, config: TrainConfig) -> None:
         """Start an empty picture as wide as the run."""
-        self._chart = Chart(config.max_steps, references=self.references)
+        self._chart = Chart(config.max_steps, references=self.references, max_gauges=0)
         self.pacer = Pacer(self._share)
         if in_notebook():
             display(self.widget)

@@ -9,163 +9,21 @@ parameters' defaults are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 import math
-import statistics
 import sys
 from typing import Any
 
 from lmxlab.lab.chart import Chart
 from lmxlab.lab.controls import Controls
+from lmxlab.lab.keeping import Keeper
+from lmxlab.lab.kept import KeptRun
 from lmxlab.lab.knobs import Knob
-from lmxlab.training.config import TrainConfig
-from lmxlab.training.loss import LossFn
+from lmxlab.lab.run import Change, Result, Run, build, throughput
+from lmxlab.lab.runs import RunStore
 from lmxlab.training.record import Record
-from lmxlab.training.trainer import Trainer
 import mlx.core as mx
-import mlx.nn as nn
 
-Change = tuple[int, str, Any]  # after which step, which setting, to what
-
-
-@dataclass
-class Run:
-    """What an experiment hands to the panel: all that a trainer needs.
-
-    Args:
-        model: A fresh model.
-        config: The run.
-        train_data: See :meth:`lmxlab.training.trainer.Trainer.stream`.
-        eval_data: The same for evaluation, or None.
-        loss_fn: Next-token cross-entropy when left out.
-        live: Arrays that the loss reads and live knobs change, e.g. beta.
-        on_change: Live settings that are no arrays, name to what takes a new value:
-            ``{"pace": lambda pace: setattr(data, "pace", pace)}``.
-        callbacks: Objects that see each record.
-        references: Horizontal lines in the loss plot, label to nats.
-    """
-
-    model: nn.Module
-    config: TrainConfig
-    train_data: Any
-    eval_data: Any = None
-    loss_fn: LossFn | None = None
-    live: dict[str, mx.array] = field(default_factory=dict)
-    on_change: dict[str, Callable[[Any], None]] = field(default_factory=dict)
-    callbacks: Sequence[Any] = ()
-    references: dict[str, float] = field(default_factory=dict)
-
-    def trainer(self) -> Trainer:
-        """Build the trainer of this run."""
-        return Trainer(
-            self.model,
-            self.config,
-            callbacks=list(self.callbacks),
-            loss_fn=self.loss_fn,
-            live=self.live,
-        )
-
-
-@dataclass
-class Result:
-    """A run that has ended, however it ended.
-
-    Attributes:
-        trainer: With the model and everything else.
-        settings: The knobs' values at the start.
-        changes: Live settings that were turned on the way: after which step, which
-            setting, to what.
-        history: One record for each step.
-    """
-
-    trainer: Trainer
-    settings: dict[str, Any]
-    changes: list[Change] = field(default_factory=list)
-
-    @property
-    def model(self) -> nn.Module:
-        """The trained model."""
-        return self.trainer.model
-
-    @property
-    def history(self) -> list[Record]:
-        """One record for each step."""
-        return self.trainer.history
-
-    @property
-    def losses(self) -> list[float]:
-        """The training loss of each step, in nats."""
-        return [record["loss"] for record in self.history]
-
-    @property
-    def eval_loss(self) -> float | None:
-        """The last evaluation's loss in nats, or None if there was none."""
-        found = [r["eval_loss"] for r in self.history if "eval_loss" in r]
-        return found[-1] if found else None
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Median throughput, first calls left out; None before the first timed step."""
-        return throughput(self.history)
-
-    @property
-    def first_call_seconds(self) -> float:
-        """What tracing and compiling cost, all shapes together."""
-        return sum(float(r.get("first_call_seconds", 0.0)) for r in self.history)
-
-    def summary(self) -> str:
-        """Say in one line what came out."""
-        if not self.history:
-            return "no step was done"
-        parts = [f"{len(self.history)} steps", f"loss {self.losses[-1]:.3f}"]
-        if self.eval_loss is not None:
-            parts.append(f"evaluation {self.eval_loss:.3f}")
-        if self.tokens_per_second is not None:
-            parts.append(f"{self.tokens_per_second:,.0f} tokens/s")
-        parts.append(f"first call {self.first_call_seconds:.2f} s")
-        entered = self.trainer.trace_count
-        parts.append(f"Python entered the step {entered} time{'s' * (entered != 1)}")
-        return " | ".join(parts)
-
-
-def throughput(records: Sequence[Record]) -> float | None:
-    """Median tokens per second of some records, first calls left out.
-
-    Args:
-        records: From a trainer.
-
-    Returns:
-        Tokens per second, or None if no step was timed.
-
-    Example:
-        >>> throughput([{"tokens": 10, "step_seconds": 0.5}])
-        20.0
-    """
-    rates = [
-        record["tokens"] / max(record["step_seconds"], 1e-9)
-        for record in records
-        if "first_call_seconds" not in record
-    ]
-    return statistics.median(rates) if rates else None
-
-
-def build(experiment: Callable[..., Run], settings: dict[str, Any]) -> Run:
-    """Call an experiment.
-
-    Args:
-        experiment: As for :class:`Panel`.
-        settings: Its arguments.
-
-    Returns:
-        The fresh run.
-
-    Raises:
-        TypeError: If it returns anything else.
-    """
-    run = experiment(**settings)
-    if not isinstance(run, Run):
-        raise TypeError(f"the experiment must return a Run, got {type(run).__name__}")
-    return run
+__all__ = ["Change", "Panel", "Result", "Run", "build", "throughput"]
 
 
 class Panel(Controls):
@@ -175,12 +33,16 @@ class Panel(Controls):
         experiment: Takes the settings as keyword arguments, all with defaults, and
             returns a fresh :class:`Run`.
         knobs: The settings that the learner may turn.
+        store: Where runs are kept: a folder of the user's, see :class:`RunStore
+            <lmxlab.lab.runs.RunStore>`.
 
     Raises:
         ValueError: If a knob is not a parameter of the experiment, or cannot show its
             default.
 
     Example:
+        >>> import mlx.nn as nn
+        >>> from lmxlab.training.config import TrainConfig
         >>> def experiment(learning_rate=1e-2):
         ...     model = nn.Sequential(nn.Embedding(4, 8), nn.Linear(8, 4))
         ...     config = TrainConfig(learning_rate, max_steps=5, warmup_steps=0)
@@ -194,12 +56,24 @@ class Panel(Controls):
     """
 
     def __init__(
-        self, experiment: Callable[..., Run], knobs: Sequence[Knob] = ()
+        self,
+        experiment: Callable[..., Run],
+        knobs: Sequence[Knob] = (),
+        *,
+        store: RunStore | None = None,
     ) -> None:
         """Build the widgets; the experiment is not called before Start."""
         self.result: Result | None = None
+        self._keeper = Keeper(
+            experiment,
+            store or RunStore(),
+            lambda *call: self.press("do", *call),
+            self._pin,
+            lambda: self._chart,
+        )
         self._chart = Chart(total=1)
         self._lag = 0
+        self._overlaid: dict[str, str] = {}  # ID to the name in the legend
         self._setters: dict[str, Callable[[Any], None]] = {}
         self._last_wanted: int | None = None
         self._to_change: list[Change] = []
@@ -260,13 +134,17 @@ class Panel(Controls):
     # ------------------------------------------------------------ what controls ask for
 
     def _open(self) -> Iterator[Record]:
+        self._keeper.about_to_build()
         run = build(self.experiment, self.settings)
         trainer = run.trainer()
         self.result = Result(trainer, dict(self.settings))
+        self._keeper.begin(dict(self.settings), trainer)
         self._lag = trainer.lag
         self._setters = run.on_change
         self.total = run.config.max_steps
-        self._chart = Chart(self.total, references=run.references)
+        self._chart = self._new_chart(
+            self.total, references=run.references, gauges=run.gauges
+        )
         self._change_as_asked(0)
         return trainer.stream(run.train_data, run.eval_data)
 
@@ -298,10 +176,52 @@ class Panel(Controls):
     def _result(self) -> Result | None:
         return self.result
 
+    def _refresh(self) -> None:
+        super()._refresh()
+        if self.result is not None:
+            self._keeper.note(self.result.trainer)
+
+    def _end(self, state: str) -> None:
+        super()._end(state)
+        if self.result is not None:
+            self._keeper.note(self.result.trainer)
+            self._keeper.finish(state)
+
+    def _more(self) -> list[Any]:
+        return [self._keeper.box]
+
+    def _new_chart(self, *args: Any, **kwargs: Any) -> Chart:
+        chart = super()._new_chart(*args, **kwargs)
+        self._overlaid = {}
+        self._overlay(chart)
+        return chart
+
+    def _overlay(self, chart: Chart) -> None:
+        """Draw the kept runs that are wanted, and no others."""
+        wanted = {run.id: run for run in self._keeper.pinned()}
+        wanted.pop(self._keeper.run.id if self._keeper.run else "", None)
+        for number in set(self._overlaid):
+            if number not in wanted or wanted[number].name != self._overlaid[number]:
+                chart.unpin(self._overlaid.pop(number))
+        for number, run in wanted.items():
+            if number not in self._overlaid:
+                chart.pin(run.name, run.history)
+                self._overlaid[number] = run.name
+
+    def _pin(self, run: KeptRun, pinned: bool) -> None:
+        try:
+            self._overlay(self._chart)
+        except ValueError:  # too many: the table shows that this one is not there
+            self._keeper.take_off(run)
+            raise
+        finally:
+            self._read()
+            self._draw()
+
     def _reset(self) -> None:
         super()._reset()
         self.result = None
-        self._chart = Chart(max(1, self.total))
+        self._chart = self._new_chart(max(1, self.total))
         self._draw()
 
     def _change_live(self, name: str, value: Any) -> None:
@@ -314,6 +234,7 @@ class Panel(Controls):
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
         done = self.result.trainer.step  # one may be queued already
         self.result.changes.append((done, name, value))
+        self._keeper.change(done, name, value)
         self._chart.mark(done, f"{name} {text}")
         words = self.knobs[name].words if name in self.knobs else name
         self.say(f"{words} = {text} from step {done + 1} on.")

@@ -11,7 +11,6 @@ from lmxlab.training.config import TrainConfig
 from lmxlab.training.record import Record
 import mlx.nn as nn
 
-
 GOOD, BAD = COLOURS[2], COLOURS[1]
 
 

@@ -1,25 +1,24 @@
-"""Settings side by side: what is equal, what is faster, and from which step on."""
+"""Settings side by side: in turns, what each came to, and what may be said of it."""
 
 import asyncio
-import math
-from types import SimpleNamespace
+import re
 
-from lmxlab.lab import Compare, Comparison, Knob, Result, Run
-from lmxlab.lab.chart import Chart
-from lmxlab.lab.compare import Timing
+from lmxlab.lab import Compare, Comparison, Knob, Run
+from lmxlab.lab.chart import COLOURS
+from lmxlab.training import trainer as trainers
 from lmxlab.training.config import TrainConfig
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
 PAIR = {"eager": {"compile_step": False}, "compiled": {}}
+THREE = {"a": {}, "b": {"width": 8}, "c": {"learning_rate": 0.1}}
 
 
 @pytest.fixture(autouse=True)
 def _undrawn(monkeypatch):
     """Frames cost most of the time, and these tests are about the rest."""
-    monkeypatch.setattr(Chart, "png", lambda chart: b"")
-    monkeypatch.setattr(Chart, "_build", lambda *_: None)
+    monkeypatch.setattr(Compare, "_draw", lambda lab: None)
 
 
 class Watch:
@@ -39,9 +38,43 @@ class Watch:
         self.ended += 1
 
 
+class Clock:
+    """Instead of the trainer's: a first call takes 1 s, a step what was set last."""
+
+    pace = 0.125
+
+    def __init__(self):
+        self.seconds, self.first = Clock.pace, True
+
+    def ended(self, *, queued=False):
+        first, self.first = self.first, False
+        return 1.0 if first else self.seconds
+
+    def fed(self):
+        pass
+
+    resumed = waiting = fed
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time is made up, so that budgets of seconds are exact."""
+    monkeypatch.setattr(trainers, "StepClock", Clock)
+
+
 def toy(steps=12, callbacks=()):
-    def experiment(learning_rate=1e-2, compile_step=True, width=4):
+    def experiment(
+        learning_rate=1e-2,
+        compile_step=True,
+        width=4,
+        pace=0.125,
+        fails=0,
+        broken=False,
+    ):
+        if broken:
+            raise MemoryError("no room\nfor it")
         mx.random.seed(0)
+        Clock.pace = pace
         model = nn.Sequential(
             nn.Embedding(8, width), nn.Dropout(0.1), nn.Linear(width, 8)
         )
@@ -49,7 +82,12 @@ def toy(steps=12, callbacks=()):
             learning_rate, max_steps=steps, warmup_steps=0, compile_step=compile_step
         )
         tokens = mx.arange(8).reshape(2, 4)
-        return Run(model, config, [(tokens, tokens)] * steps, callbacks=callbacks)
+        watching = list(callbacks)
+        if fails:
+            watch = Watch()
+            watch.raise_at = fails
+            watching.append(watch)
+        return Run(model, config, [(tokens, tokens)] * steps, callbacks=watching)
 
     return experiment
 
@@ -58,21 +96,20 @@ def duel(steps=12, variants=PAIR, callbacks=(), **kwargs):
     return Compare(toy(steps, callbacks), variants, **kwargs)
 
 
-def ran(step_ms, first_ms, tokens=10, traces=1):
-    """A run as if it had taken so long: a first call, then timed steps."""
-    first = {"step_seconds": first_ms / 1e3, "first_call_seconds": first_ms / 1e3}
-    history = [first, *({"step_seconds": ms / 1e3} for ms in step_ms)]
-    for step, record in enumerate(history, start=1):
-        record |= {"step": step, "loss": 1 / step, "tokens": tokens}
-    return Result(SimpleNamespace(history=history, trace_count=traces), {})
+def race(steps=400, variants=None, seconds=8.0, **kwargs):
+    """Two that take the same steps, one twice as fast."""
+    variants = variants or {"slow": {"pace": 0.125}, "fast": {"pace": 0.0625}}
+    return duel(steps, variants, budget="seconds", seconds=seconds, **kwargs)
 
 
-def timed(slow, fast):
-    """A comparison of (ms a step, ms of the first call) twice."""
-    named = {"slow": slow, "fast": fast}
-    return Comparison(
-        {name: ran([step] * 5, first) for name, (step, first) in named.items()}
-    )
+def counts(outcome):
+    return [len(result.history) for result in outcome.results.values()]
+
+
+def cells(outcome, column):
+    """A column of the table: label to what stands there."""
+    head, *rows = outcome.rows()
+    return {row[0]: row[head.index(column)] for row in rows}
 
 
 # -------------------------------------------------------------------------- training
@@ -89,8 +126,10 @@ def test_eager_and_compiled_train_the_same_bit_for_bit():
 
 
 def test_python_enters_the_compiled_step_once():
-    timings = duel().run().timings
+    outcome = duel().run()
+    timings = outcome.timings
     assert (timings["eager"].entered, timings["compiled"].entered) == (12, 1)
+    assert cells(outcome, "Python entered") == {"eager": "12", "compiled": "1"}
 
 
 def test_each_trains_as_it_would_alone():
@@ -100,7 +139,7 @@ def test_each_trains_as_it_would_alone():
         alone = Compare(toy(), {"one": settings, "other": {}}).run()
         assert together.results[name].losses == alone.results["one"].losses
     assert together.largest_difference > 0
-    assert "The losses differ by up to" in together.summary()
+    assert "The losses of fast and slow differ from step 2 on" in together.summary()
 
 
 def test_turns_go_there_and_back():
@@ -114,9 +153,59 @@ def test_turns_go_there_and_back():
 @pytest.mark.parametrize("steps", [3, 5, 7, 10, 12])
 def test_run_does_so_many_steps_of_each(steps):
     lab = duel()
-    outcome = lab.run(steps=steps)
-    assert [len(r.history) for r in outcome.results.values()] == [steps, steps]
-    assert len(lab.run().results["eager"].history) == 12
+    assert counts(lab.run(steps=steps)) == [steps, steps]
+    assert (lab.state, lab.total) == ("done", steps)
+    assert counts(lab.run()) == [12, 12]
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_up_to_six_train_in_turns(count):
+    variants = {f"v{n}": {"learning_rate": 0.01 * n} for n in range(1, count + 1)}
+    lab = duel(variants=variants, turn=4)
+    outcome = lab.run(steps=8)
+    assert counts(outcome) == [8] * count
+    assert outcome.rounds == dict.fromkeys(variants, [0] * 4 + [1] * 4)
+    assert len(outcome.table().splitlines()) == 2 + count
+    said = outcome.summary()
+    assert all(f"The losses of v{n} and v1 differ" in said for n in range(2, count + 1))
+
+
+@pytest.mark.parametrize("turn", [1, 4])
+def test_nothing_stays_queued_when_another_has_its_turn(turn, monkeypatch):
+    """On a GPU a record comes one update late; the next turn must not pay for it."""
+    monkeypatch.setattr(trainers.runtime, "is_gpu", lambda: True)
+    lab = duel(turn=turn)
+    lab.buttons["step"].click()
+    trainers_of = [run.trainer for run in lab.comparison.results.values()]
+    while lab.state == "paused":
+        lab.buttons["step"].click()
+        assert all(one.step == len(one.history) for one in trainers_of)
+    assert lab.run(steps=7).largest_difference == 0
+    for result in lab.comparison.results.values():
+        assert (result.trainer.step, result.trainer.lag) == (7, 1)
+
+
+def test_on_a_gpu_the_device_is_kept_busy_within_a_turn(monkeypatch):
+    monkeypatch.setattr(trainers.runtime, "is_gpu", lambda: True)
+    queued = []
+
+    class Look(Watch):
+        def on_step_end(self, step, metrics):
+            queued.append(lab.comparison.results["eager"].trainer.step - step)
+
+    lab = Compare(toy(), {"eager": {}, "other": {"width": 8}}, turn=4)
+    lab.experiment = toy(callbacks=[Look()])
+    lab.run(steps=4)
+    assert queued[:4] == [1, 1, 1, 0]
+
+
+def test_memory_is_weights_moments_and_what_a_step_takes():
+    outcome = duel(variants={"narrow": {}, "wide": {"width": 4000}}).run()
+    weights = 4 * (8 * 4000 + 4000 * 8 + 8)
+    assert 3 * weights < outcome.memory["wide"] < 20 * weights
+    assert outcome.memory["narrow"] < weights
+    shown = float(cells(outcome, "peak memory (MiB)")["wide"])
+    assert shown == pytest.approx(outcome.memory["wide"] / 2**20, rel=0.01)
 
 
 def test_one_may_have_less_data_than_the_other():
@@ -136,7 +225,7 @@ def test_a_stopped_comparison_closes_every_run():
     assert (watch.begun, watch.ended) == (2, 2)
 
 
-def test_an_error_in_one_closes_every_run():
+def test_an_error_in_all_of_them_ends_the_comparison():
     watch = Watch()
     watch.raise_at = 3
     lab = duel(callbacks=[watch], turn=1)
@@ -144,9 +233,75 @@ def test_an_error_in_one_closes_every_run():
         lab.run()
     assert (lab.state, watch.begun, watch.ended) == ("failed", 2, 2)
     assert 'role="alert"' in lab.message.value
+    assert cells(lab.comparison, "losses against eager")["eager"].startswith("failed")
     watch.raise_at = 0
     lab.buttons["start"].click()
     assert lab.state == "done"
+
+
+def test_an_error_in_one_does_not_stop_the_others():
+    watch = Watch()
+    variants = {"good": {}, "bad": {"fails": 4}, "fine": {"width": 8}}
+    lab = duel(variants=variants, callbacks=[watch])
+    outcome = lab.run()
+    assert counts(outcome) == [12, 4, 12]
+    assert (lab.state, watch.begun, watch.ended) == ("done", 3, 3)
+    assert list(outcome.failures) == ["bad"]
+    why = "failed after 4 steps: OSError: disk full"
+    assert cells(outcome, "losses against good")["bad"] == why
+    assert f"bad {why}." in outcome.summary()
+    assert why in lab.message.value
+    assert "bad failed" in lab.status.value
+    assert outcome.results["good"].losses == duel().run().results["compiled"].losses
+
+
+def test_a_loss_that_is_not_finite_is_said_in_its_row():
+    lab = Compare(nan_at(5), {"sane": {}, "wild": {"bad": True}})
+    outcome = lab.run()
+    assert counts(outcome) == [12, 4]
+    row = cells(outcome, "losses against sane")["wild"]
+    assert row.startswith(
+        "failed after 4 steps: FloatingPointError: step 5: loss is nan"
+    )
+
+
+def nan_at(step):
+    def experiment(bad=False):
+        run = toy()()
+        batches = [(*batch, mx.array(1.0)) for batch in run.train_data]
+        if bad:
+            batches[step - 1] = (*batches[0][:2], mx.array(float("nan")))
+        run.train_data, run.loss_fn = batches, scaled
+        return run
+
+    return experiment
+
+
+def scaled(model, tokens, targets, scale):
+    return nn.losses.cross_entropy(model(tokens), targets, reduction="mean") * scale
+
+
+def test_one_that_cannot_be_built_has_a_row_too():
+    variants = {"broken": {"broken": True}, "good": {}, "fine": {"width": 8}}
+    lab = duel(variants=variants)
+    outcome = lab.run(steps=8)
+    assert counts(outcome) == [8, 8]
+    assert outcome.names == ["broken", "good", "fine"]
+    why = cells(outcome, "losses against broken")
+    assert why["broken"] == "failed after 0 steps: MemoryError: no room for it"
+    assert "good against broken: too few steps to time them." in outcome.summary()
+
+
+def test_an_error_at_the_end_of_one_run_is_its_own():
+    class Late(Watch):
+        def on_train_end(self, history):
+            raise OSError("disk full")
+
+    late = Late()
+    lab = duel(variants={"good": {}, "late": {"fails": 99}})
+    lab.experiment = lambda fails=0, **rest: toy(callbacks=[late] * bool(fails))(**rest)
+    outcome = lab.run(steps=4)
+    assert (counts(outcome), list(outcome.failures)) == ([4, 4], ["late"])
 
 
 def test_a_comparison_on_the_loop():
@@ -183,10 +338,14 @@ def test_the_shared_knobs_take_effect_at_reset():
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(ValueError, match="variants must be two or more, got 1"):
+    with pytest.raises(ValueError, match="variants must be two to six, got 1"):
         Compare(toy(), {"one": {}})
     with pytest.raises(ValueError, match="'depth' is not a parameter"):
         Compare(toy(), {"one": {}, "other": {"depth": 2}})
+    with pytest.raises(ValueError, match="variants must be two to six, got 7"):
+        Compare(toy(), {str(n): {} for n in range(7)})
+    with pytest.raises(ValueError, match=r"baseline must be in .*, got 'tiny'"):
+        duel(baseline="tiny")
     with pytest.raises(ValueError, match="turn must be at least 1"):
         duel(turn=0)
     with pytest.raises(ValueError, match="steps must be at least 3, got 2"):
@@ -201,77 +360,151 @@ def test_an_experiment_must_return_a_run():
         lab.run()
 
 
-def test_too_few_steps_have_no_timing():
-    with pytest.raises(ValueError, match="fast: 1 timed steps are too few"):
-        Timing.of("fast", ran([1.0], 5.0))
+@pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), float("nan")])
+def test_a_budget_of_seconds_is_a_positive_number(seconds):
+    with pytest.raises(ValueError, match="seconds must be more than 0, got"):
+        race(seconds=seconds)
 
 
-# --------------------------------------------------------------------------- numbers
+def test_only_what_is_the_budget_can_be_asked_for():
+    with pytest.raises(
+        ValueError, match="budget must be 'steps' or 'seconds', got 's'"
+    ):
+        duel(budget="s")
+    with pytest.raises(ValueError, match=r"steps=9 needs Compare\(..., budget='steps'"):
+        race().run(steps=9)
+    for made in (lambda: duel(seconds=2.0), lambda: duel().run(seconds=2.0)):
+        with pytest.raises(ValueError, match=r"seconds=2.0 needs .*budget='seconds'"):
+            made()
 
 
-def test_a_timing_leaves_first_calls_out():
-    timing = Timing.of("fast", ran([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 500, traces=3))
-    assert timing.step_ms == pytest.approx(6)
-    assert (timing.low_ms, timing.high_ms) == pytest.approx((2, 10))
-    assert timing.tokens_per_second == pytest.approx(10 / 6e-3)
-    assert timing.first_call_seconds == pytest.approx(0.5)
-    assert timing.entered == 3
+# ------------------------------------------------------------------------- equal times
 
 
-@pytest.mark.parametrize(
-    ("slow", "fast", "steps"),
-    [
-        ((12, 500), (4, 4500), 500),  # 4 s dearer at first, 8 ms cheaper a step
-        ((12, 500), (4, 500), 0),  # no dearer
-        ((12, 500), (4, 100), 0),
-        ((4, 500), (12, 100), 0),  # cheaper at first, if dearer a step
-        ((4, 500), (12, 4500), math.inf),  # dearer both ways
-        ((4, 500), (4, 4500), math.inf),
-    ],
-)
-def test_break_even_is_cost_over_gain(slow, fast, steps):
-    assert timed(slow, fast).break_even("slow", "fast") == pytest.approx(steps)
+def test_each_trains_for_the_same_seconds(clock):
+    lab = race(seconds=8.0)
+    outcome = lab.run()
+    assert counts(outcome) == [57, 113]  # 1 s for the first call, 7 s of steps
+    assert outcome.common_seconds == 8.0
+    assert lab.state == "done"
+    head = outcome.rows()[0]
+    assert "loss at 8 s" in head
+    assert "first call earned back" not in head
 
 
-def test_speedup_is_the_ratio_of_the_medians():
-    outcome = timed((12, 500), (4, 4500))
-    assert outcome.speedup("slow", "fast") == pytest.approx(3)
-    assert outcome.speedup("fast", "slow") == pytest.approx(1 / 3)
+def test_first_calls_may_be_left_out_of_the_seconds(clock):
+    assert counts(race(seconds=8.0, first_calls=False).run()) == [65, 129]
 
 
-def test_the_largest_difference_is_over_all_steps():
-    outcome = timed((12, 500), (4, 4500))
-    outcome.results["fast"].history[2]["loss"] += 0.25
-    assert outcome.largest_difference == pytest.approx(0.25)
-    assert "The losses differ by up to 0.25 nats." in outcome.summary()
+def test_another_time_may_be_asked_for_once(clock):
+    lab = race(seconds=8.0)
+    assert counts(lab.run(seconds=3.0)) == [17, 33]
+    assert counts(lab.run()) == [57, 113]
 
 
-@pytest.mark.parametrize(
-    ("slow", "fast", "words"),
-    [
-        ((12, 500), (4, 4500), "has earned back its first call by step 500."),
-        ((12, 500), (4, 100), "and its first call was no dearer."),
-        ((4, 500), (12, 4500), "its first call is never earned back."),
-    ],
-)
-def test_the_summary_says_from_which_step_on(slow, fast, words):
-    summary = timed(slow, fast).summary()
-    assert summary.startswith("The losses are equal, bit for bit, at every step. fast ")
-    assert summary.endswith(words)
+def test_time_passes_alike_for_all_of_them(clock):
+    """At no moment has one trained more than two slices (of 0.4 s) longer."""
+    lab = race(seconds=8.0, first_calls=False)
+    for _ in range(150):
+        lab.buttons["step"].click()
+        seconds = lab._spent.values()
+        assert max(seconds) - min(seconds) < 0.8 + 0.126
+        speed = lab.comparison.rounds
+    ratio = lab.comparison.ratio("slow", "fast")
+    assert ratio.value == pytest.approx(2)
+    assert len(set(speed["slow"]) & set(speed["fast"])) > 10
 
 
-def test_the_summary_says_how_much_faster():
-    summary = timed((12, 500), (4, 4500)).summary()
-    assert "0.33 of the time of slow a step (3.00 times the throughput)" in summary
+def test_the_progress_bar_shows_the_time(clock):
+    lab = race(seconds=8.0)
+    for _ in range(60):
+        lab.buttons["step"].click()
+    spent = lab._spent[lab._last["variant"]]
+    assert lab.progress.value == pytest.approx(spent / 8.0, abs=0.02)
 
 
-def test_the_table_has_a_row_for_each():
-    outcome = timed((12, 500), (4, 4500))
-    assert outcome.table().splitlines()[2:] == [
-        "| slow | 12.00 ms (12.00 to 12.00) | 833 | 0.50 s | 1 times |",
-        "| fast | 4.00 ms (4.00 to 4.00) | 2,500 | 4.50 s | 1 times |",
+def test_the_loss_at_the_same_time_decides(clock):
+    summary = race().run().summary()
+    assert summary.startswith(
+        "Loss in nats after the same 8 of 8 s of training, first calls included: slow "
+    )
+    assert re.search(r"slow \d\.\d+ \(57 steps\), fast \d\.\d+ \(113 steps", summary)
+    assert "fast is lowest." in summary
+
+
+def test_two_alike_show_no_difference(clock):
+    summary = race(variants={"a": {}, "b": {}}).run().summary()
+    assert "Between a and b no difference that this run can show." in summary
+    assert "equal, bit for bit" in summary
+
+
+def test_a_run_whose_data_ends_sets_the_common_time(clock):
+    outcome = race(steps=60, seconds=8.0).run()
+    assert counts(outcome) == [57, 60]
+    assert outcome.common_seconds == pytest.approx(1 + 59 * 0.0625)
+    assert "after the same 4.69 of 8 s of training" in outcome.summary()
+
+
+def test_a_run_that_fails_does_not_set_the_common_time(clock):
+    variants = {"slow": {}, "bad": {"fails": 4}, "fast": {"pace": 0.0625}}
+    outcome = race(variants=variants).run()
+    assert outcome.common_seconds == 8.0
+    assert cells(outcome, "loss at 8 s")["bad"] == "–"
+    assert "fast is lowest." in outcome.summary()
+
+
+# ---------------------------------------------------------------------- what it says
+
+
+def test_there_are_as_many_colours_as_variants_at_the_most():
+    assert len(COLOURS) >= 6
+
+
+def test_the_table_has_a_row_for_each(clock):
+    variants = {"slow": {"pace": 0.012}, "fast": {"pace": 0.004}}
+    outcome = duel(60, variants).run()
+    lines = outcome.table().splitlines()
+    loss = cells(outcome, "loss, last 20")["slow"]
+    memory = list(cells(outcome, "peak memory (MiB)").values())
+    assert lines[1] == "| " + " | ".join(["---"] * 11) + " |"
+    assert lines[2:] == [
+        f"| slow | 12.00 (12.00 to 12.00) | 667 | 1 | 1.00 | – | 1 | {memory[0]} "
+        f"| {loss} | – | baseline |",
+        "| fast | 4.00 (4.00 to 4.00) | 2,000 | 3.00 (3.00 to 3.00) | 1.00 "
+        f"| at once | 1 | {memory[1]} | {loss} | – | equal, bit for bit |",
     ]
     assert outcome._repr_markdown_() == f"{outcome.table()}\n{outcome.summary()}"
+    assert repr(outcome) == outcome._repr_markdown_()
+
+
+def test_names_and_errors_cannot_break_a_table():
+    failures = {"a|b": ValueError("x | <b>y</b>\nz")}
+    outcome = Comparison({}, failures=failures)
+    assert r"| a\|b |" in outcome.table()
+    assert r"ValueError: x \| <b>y</b> z |" in outcome.table()
+    shown = outcome.table_html({"a|b": "#000"})
+    assert "ValueError: x | &lt;b&gt;y&lt;/b&gt; z" in shown
+
+
+def test_the_panel_shows_the_table_as_it_grows():
+    lab = duel(variants=THREE)
+    assert lab._table.value == ""
+    for _ in range(11):
+        lab.buttons["step"].click()
+    assert lab._table.value.count("<tr>") == 4
+    lab.buttons["start"].click()
+    for name, colour in zip(THREE, COLOURS, strict=False):
+        sign = f'<span aria-hidden="true" style="color:{colour}">■</span> {name}'
+        assert sign in lab._table.value
+    assert lab._table in lab.box.children
+    lab.buttons["reset"].click()
+    assert lab._table.value == ""
+
+
+def test_another_baseline_comes_first():
+    outcome = duel(variants=THREE, baseline="c").run()
+    assert outcome.names == ["c", "a", "b"]
+    assert "times as fast as c" in outcome.rows()[0]
 
 
 def test_what_a_comparison_says_before_and_after(capsys):
@@ -281,4 +514,4 @@ def test_what_a_comparison_says_before_and_after(capsys):
     )
     outcome = lab.run()
     assert lab.describe() == f"eager against compiled: {outcome.summary()}"
-    assert capsys.readouterr().out == lab.describe() + "\n"
+    assert capsys.readouterr().out == f"{lab.describe()}\n{outcome.table()}"

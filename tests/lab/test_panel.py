@@ -22,7 +22,7 @@ KNOBS = [Knob("learning_rate"), Knob("batch_size", [2, 4]), Knob("max_grad_norm"
 def _undrawn(monkeypatch):
     """Frames cost most of the time, and these tests are about the rest."""
     monkeypatch.setattr(Chart, "png", lambda chart: b"")
-    monkeypatch.setattr(Chart, "_build", lambda *_: None)
+    monkeypatch.setattr(Chart, "tiles", lambda chart: {"loss": b""})
 
 
 class Lagging(Run):
@@ -198,7 +198,7 @@ def test_buttons_and_picture_have_their_fixed_classes():
     lab = panel()
     for name, button in lab.buttons.items():
         assert f"lmx-{name}" in button._dom_classes
-    assert "lmx-plot" in lab.picture._dom_classes
+    assert "lmx-plot" in lab.pictures["loss"]._dom_classes
     assert "lmx-panel" in lab.box._dom_classes
     assert 'class="lmx-status"' in lab.status.value
 
@@ -739,10 +739,10 @@ def test_throughput_is_a_median_without_first_calls():
 def test_the_picture_is_there_from_the_start_and_moves(monkeypatch):
     monkeypatch.undo()
     lab = panel()
-    before = bytes(lab.picture.value)
+    before = bytes(lab.pictures["loss"].value)
     assert before.startswith(b"\x89PNG")
     click(lab, "step")
-    assert bytes(lab.picture.value) != before
+    assert bytes(lab.pictures["loss"].value) != before
 
 
 def test_settings_that_cannot_train_are_not_kept():

@@ -1,0 +1,396 @@
+"""The numbers behind the picture: growing curves, thinned as they grow.
+
+A curve keeps every point for the read-out, and beside it at most MAX_POINTS of them for
+the eye: where each bucket of neighbours is lowest and highest, and what the mean is at
+its end. A full row of buckets is merged, so that a point costs the same on average, and
+a frame the same always, however long the run has been.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Record = Mapping[str, Any]
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+KINDS = ("steps", "tokens", "seconds")
+MAX_POINTS = 400
+BUCKETS = MAX_POINTS // 2 - 1  # two points each, and the first and last of the run
+LOSS, HELD_OUT, SPEED = "loss", "eval_loss", "tokens/s"
+# What a record says about the run itself; every other number is a metric.
+_NO_METRIC = {"step", "tokens", "step_seconds", "first_call_seconds", "stopping"}
+
+
+class Point(NamedTuple):
+    """One point, exactly: where it lies on each x axis, and its value."""
+
+    steps: float
+    tokens: float
+    seconds: float
+    value: float
+
+
+class Curve:
+    """A growing line: raw values, and the smoothed line that the eye follows.
+
+    Args:
+        smoothing: Weight of the past in the exponential mean, in [0, 1). The mean is
+            corrected for its start, so that it begins at the first value.
+
+    Example:
+        >>> curve = Curve(smoothing=0.0)
+        >>> curve.add(1, 4.0); curve.add(2, 2.0, tokens=64, seconds=0.5)
+        >>> [points.tolist() for points in curve.smooth()]
+        [[1.0, 2.0], [4.0, 2.0]]
+        >>> curve.nearest(60, "tokens")
+        Point(steps=2.0, tokens=64.0, seconds=0.5, value=2.0)
+    """
+
+    def __init__(self, smoothing: float = 0.9) -> None:
+        """Start without points."""
+        self._x = {kind: array("d") for kind in KINDS}
+        self._y = array("d")
+        self._appends = *(xs.append for xs in self._x.values()), self._y.append
+        self._smoothing = smoothing
+        self._times_begun = 0
+        self._begin()
+
+    def __len__(self) -> int:
+        """Return how many points there are."""
+        return len(self._y)
+
+    @property
+    def xs(self) -> list[float]:
+        """A copy of the steps."""
+        return self._x["steps"].tolist()
+
+    @property
+    def ys(self) -> list[float]:
+        """A copy of the values."""
+        return self._y.tolist()
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another one whenever what would be drawn has changed."""
+        return self._times_begun, len(self._y)
+
+    @property
+    def smoothing(self) -> float:
+        """Weight of the past; a change applies to the whole line."""
+        return self._smoothing
+
+    @smoothing.setter
+    def smoothing(self, weight: float) -> None:
+        if weight != self._smoothing:
+            self._smoothing = weight
+            self._begin()
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether it goes up and down all the time, as a schedule does not."""
+        self._settle()
+        return self._turns > 3 + len(self) / 20
+
+    def add(
+        self, step: float, y: float, tokens: float = 0.0, seconds: float = 0.0
+    ) -> None:
+        """Append a point; one that is not finite is left out.
+
+        Args:
+            step: Of the run, larger than the last.
+            y: The value.
+            tokens: Seen until then.
+            seconds: Spent training until then.
+        """
+        if math.isfinite(y):  # buckets can wait for a frame: this is done at each step
+            add_step, add_tokens, add_seconds, add_y = self._appends
+            add_step(step)
+            add_tokens(tokens)
+            add_seconds(seconds)
+            add_y(y)
+
+    def raw(self, kind: str = "steps") -> Points:
+        """Return points for drawing as (x, y): all, or each bucket's extremes."""
+        self._settle()
+        if self._width == 1:
+            return np.array(self._x[kind]), np.array(self._y)
+        pairs = np.array([self._lows, self._highs]).T
+        places = np.concatenate(([0], np.sort(pairs).ravel(), [len(self) - 1]))
+        # Low, high, high, low: half the ink of going all the way between buckets too.
+        pairs[1::2] = pairs[1::2, ::-1]
+        values = np.concatenate(([0], pairs.ravel(), [len(self) - 1]))
+        return np.asarray(self._x[kind])[places], np.asarray(self._y)[values]
+
+    def smooth(self, kind: str = "steps", exact: bool = False) -> Points:
+        """Return the smoothed points as (x, y); if exact, :meth:`raw` without noise."""
+        if exact and not self.is_noisy:
+            return self.raw(kind)
+        self._settle()
+        if self._width == 1:
+            return np.array(self._x[kind]), np.array(self._means)
+        ends = np.arange(1, len(self._means) + 1) * self._width - 1
+        kept = np.minimum(np.concatenate(([0], ends)), len(self) - 1)
+        return np.asarray(self._x[kind])[kept], np.array([self._y[0], *self._means])
+
+    def nearest(self, x: float, kind: str = "steps") -> Point | None:
+        """Return the point nearest to a place on an x axis, exactly; None if empty.
+
+        Args:
+            x: The place.
+            kind: Of the axis: steps, tokens or seconds.
+        """
+        return self[self.nearest_index(x, kind)] if self else None
+
+    def nearest_index(self, x: float, kind: str) -> int:
+        """Return the number of the point nearest to a place, if there is one."""
+        xs = self._x[kind]
+        index = min(bisect_left(xs, x), len(xs) - 1)
+        return index - bool(index and x - xs[index - 1] <= xs[index] - x)
+
+    def __getitem__(self, index: int) -> Point:
+        """Return a point by its number."""
+        steps, tokens, seconds = (self._x[kind][index] for kind in KINDS)
+        return Point(steps, tokens, seconds, self._y[index])
+
+    def bounds(self) -> tuple[float, float]:
+        """Return between which values the line lies, single outliers left out."""
+        self._settle()
+        ys, count = np.asarray(self._y), len(self._lows)
+        rare = min(count // 10, max(1, count // 50))
+        lows, highs = np.sort(ys[self._lows]), np.sort(ys[self._highs])
+        drawn = [self._y[0], *self._means]
+        return (
+            min(float(lows[rare]), min(drawn)),
+            max(float(highs[-1 - rare]), max(drawn)),
+        )
+
+    def extremes(self) -> tuple[float, float]:
+        """Return the smallest and the largest value."""
+        self._settle()
+        return (
+            min(self._y[index] for index in self._lows),
+            max(self._y[index] for index in self._highs),
+        )
+
+    # ------------------------------------------------------------------------- buckets
+
+    def _begin(self) -> None:
+        self._times_begun += 1
+        self._lows: list[int] = []
+        self._highs: list[int] = []
+        self._means: list[float] = []
+        self._width, self._settled, self._turns = 1, 0, 0
+        self._sum = self._weight = 0.0  # at the end of the last full bucket
+        if len(self._y) > MAX_POINTS:
+            self._width = 4
+        while self._width > 1 and math.ceil(len(self._y) / self._width) > BUCKETS:
+            self._width *= 2
+
+    def _settle(self) -> None:
+        """Put the points into buckets that have come since the last time."""
+        if self._settled == len(self._y):
+            return
+        ys, keep = np.asarray(self._y), self._smoothing
+        full = self._settled // self._width
+        for kept in (self._lows, self._highs, self._means):
+            del kept[full:]
+        for start, block in _blocks(ys, full * self._width, self._width):
+            self._lows += (start + block.argmin(axis=1)).tolist()
+            self._highs += (start + block.argmax(axis=1)).tolist()
+            length = block.shape[1]
+            weights = (1 - keep) * keep ** np.arange(length - 1, -1, -1.0)
+            total, weight, decay = self._sum, self._weight, keep**length
+            for added in (block @ weights).tolist():
+                total = decay * total + added
+                weight = decay * weight + (1 - decay)
+                self._means.append(total / weight)
+            if length == self._width:
+                self._sum, self._weight = total, weight
+        # Turns among the new points, and at the one before them.
+        changes = np.diff(ys[max(0, self._settled - 2) :])
+        changes = changes[changes != 0]
+        self._turns += int((np.diff(np.sign(changes)) != 0).sum())
+        self._settled = len(ys)
+        while len(self._lows) > (MAX_POINTS if self._width == 1 else BUCKETS):
+            self._merge(4 if self._width == 1 else 2)
+
+    def _merge(self, several: int) -> None:
+        """Make one bucket of several."""
+        starts = range(0, len(self._lows), several)
+        value, last = self._y.__getitem__, len(self._means)
+        full = self._settled // (self._width * several)
+        self._means = [self._means[min(i + several, last) - 1] for i in starts]
+        self._lows = [min(self._lows[i : i + several], key=value) for i in starts]
+        self._highs = [max(self._highs[i : i + several], key=value) for i in starts]
+        self._width *= several
+        self._weight = 1 - self._smoothing ** (full * self._width)
+        self._sum = self._means[full - 1] * self._weight if full else 0.0
+
+
+def _blocks(
+    ys: NDArray[np.float64], start: int, width: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield the full buckets as rows, then the last one if it is not full."""
+    full = len(ys) // width * width
+    if start < full:
+        yield np.arange(start, full, width), ys[start:full].reshape(-1, width)
+    if full < len(ys):
+        yield np.array([full]), ys[None, full:]
+
+
+class History:
+    """The curves of one run, one for each number that its records bring.
+
+    Args:
+        smoothing: Of the loss and the metrics. Evaluations are never smoothed, and
+            the throughput with the root of it, which is over twice as many steps.
+        records: To begin with.
+
+    Attributes:
+        curves: Name to curve; loss, eval_loss and tokens/s are always there.
+        first_call_seconds: What first calls have cost until now, or None.
+
+    Example:
+        >>> run = History(smoothing=0.0)
+        >>> run.add({"step": 1, "loss": 3.0, "kl": 0.5, "tokens": 8, "step_seconds": 2})
+        >>> {name: curve.ys for name, curve in run.curves.items()}
+        {'loss': [3.0], 'eval_loss': [], 'tokens/s': [4.0], 'kl': [0.5]}
+    """
+
+    def __init__(self, smoothing: float, records: Iterable[Record] = ()) -> None:
+        """Start with the records of a run that has ended, or without."""
+        self.curves: dict[str, Curve] = {}
+        self.first_call_seconds: float | None = None
+        self._tokens = self._seconds = 0.0
+        self._smoothing = smoothing
+        for name in (LOSS, HELD_OUT, SPEED):
+            self._new(name)
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Add one step's record.
+
+        Args:
+            record: With step, loss, tokens and step_seconds, and whatever else.
+        """
+        step, spent = record["step"], record["step_seconds"]
+        if math.isfinite(record["tokens"]):
+            self._tokens += record["tokens"]
+        self._seconds += spent
+        tokens, seconds = self._tokens, self._seconds
+        if "first_call_seconds" in record:
+            before = self.first_call_seconds or 0.0
+            self.first_call_seconds = before + record["first_call_seconds"]
+        else:
+            rate = record["tokens"] / max(spent, 1e-9)
+            self.curves[SPEED].add(step, rate, tokens, seconds)
+        for name, value in record.items():
+            if name in _NO_METRIC or not isinstance(value, (int, float)):
+                continue
+            curve = self.curves.get(name)
+            if curve is None:
+                if isinstance(value, bool) or not math.isfinite(value):
+                    continue
+                curve = self._new(name)
+            curve.add(step, value, tokens, seconds)
+
+    def smooth(self, smoothing: float) -> None:
+        """Change the smoothing of all curves that are smoothed."""
+        self._smoothing = smoothing
+        for name, curve in self.curves.items():
+            curve.smoothing = self._weight_for(name)
+
+    def _new(self, name: str) -> Curve:
+        curve = self.curves[name] = Curve(self._weight_for(name))
+        return curve
+
+    def _weight_for(self, name: str) -> float:
+        if name.startswith("eval_"):
+            return 0.0
+        return math.sqrt(self._smoothing) if name == SPEED else self._smoothing
+
+
+class Horizon:
+    """How far an x axis goes: as far as the whole run will, long before it is over.
+
+    Steps are known. Tokens and seconds are estimated from the progress made, and the
+    axis moves only when the estimate has left it, or has become much smaller.
+
+    Args:
+        total: Steps of the whole run.
+
+    Example:
+        >>> curve = Curve()
+        >>> for step in (1, 2): curve.add(step, 1.0, tokens=64 * step)
+        >>> horizon = Horizon(total=10)
+        >>> horizon.of("steps", [curve]), horizon.of("tokens", [curve])
+        (10.0, 672.0)
+    """
+
+    def __init__(self, total: int) -> None:
+        """Start without an estimate."""
+        self.total = max(1, total)
+        self._now = dict.fromkeys(KINDS, 0.0)
+
+    def of(
+        self, kind: str, curves: Sequence[Curve], kept: Sequence[Curve] = ()
+    ) -> float:
+        """Return the right end of an axis.
+
+        Args:
+            kind: Of the axis.
+            curves: Of the runs that go on.
+            kept: Of runs that have ended; they are shown whole.
+        """
+        ends: list[float] = [getattr(curve[-1], kind) for curve in kept if curve]
+        if kind == "steps":
+            return max([float(self.total), *ends])
+        running = [curve for curve in curves if curve]
+        likely = max([*ends, *(self._end(curve, kind) for curve in running)], default=1)
+        if running and all(curve[-1].steps >= self.total for curve in running):
+            self._now[kind] = likely
+        elif not (0.6 * self._now[kind] <= likely <= self._now[kind]):
+            self._now[kind] = 1.05 * likely
+        return self._now[kind] or 1.0
+
+    def _end(self, curve: Curve, kind: str) -> float:
+        first, last = curve[0], curve[-1]
+        here = float(getattr(last, kind))
+        done = last.steps - first.steps
+        if done > 0:  # the first step, with its first call, says nothing about the rest
+            pace = (here - float(getattr(first, kind))) / done
+        else:
+            pace = here / max(1.0, last.steps)
+        return here + pace * max(0.0, self.total - last.steps)
+
+
+def short_number(x: float, top: float, apart: float) -> str:
+    """Return the text of a tick: 0.25, 1500, 20k, 3e-4.
+
+    Args:
+        x: The number.
+        top: The largest of the axis, which decides on the unit.
+        apart: From tick to tick, which decides on the decimals.
+
+    Example:
+        >>> short_number(5000, top=20_000, apart=5000), short_number(3e-4, 3e-4, 1e-4)
+        ('5k', '3e-4')
+    """
+    if abs(x) <= 1e-9 * top:
+        return "0"
+    unit, end = 1.0, ""
+    if top < 1e-2:
+        power = math.floor(math.log10(abs(x)) + 1e-9)
+        unit, end = 10.0**power, f"e{power}"
+    elif top >= 1e4:
+        power = min(4, math.floor(math.log10(top) / 3 + 1e-9))
+        unit, end = 1000.0**power, " kMGT"[power]
+    apart /= unit
+    exact = (n for n in range(8) if abs(round(apart, n) - apart) < 1e-3 * apart)
+    return f"{x / unit:.{next(exact, 8)}f}{end}"

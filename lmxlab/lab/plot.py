@@ -1,0 +1,396 @@
+"""One plot of the picture: a small figure with one pair of axes, quick to draw again.
+
+Matplotlib draws axes and text once; a frame puts that background back and draws only
+the lines. Limits move rarely, because each move is a full redraw. What a plot shows is
+set as attributes, at any time: a frame finds out what it has to draw again. Never
+pyplot: it keeps global figures.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+import io
+from itertools import pairwise
+import math
+import struct
+from typing import Any
+import zlib
+
+from lmxlab.lab.curves import Curve, Points, short_number
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import Formatter, Locator, LogLocator, MaxNLocator, NullLocator
+import numpy as np
+from numpy.typing import NDArray
+
+# Told apart by the colour-blind, and readable on white and on black.
+COLOURS = ("#2b8cd6", "#d97706", "#0f9d76", "#c4568f", "#8a7a00", "#7a6ff0")
+TEXT = "#7d8590"
+# Places are fixed, in pixels: a layout that fits itself doubles the cost of a redraw.
+WIDTH, HEIGHT = 420, 290
+LEFT, RIGHT, TOP, BOTTOM = 60, 14, 10, 46
+ACROSS = WIDTH - LEFT - RIGHT
+LABELS = {"steps": "step", "tokens": "tokens", "seconds": "training time (s)"}
+LEGEND_ROW = 15
+
+
+def encode(pixels: NDArray[np.uint8]) -> bytes:
+    r"""Return pixels (height, width, 4) as PNG.
+
+    Example:
+        >>> encode(np.zeros((2, 2, 4), dtype=np.uint8))[:4]
+        b'\x89PNG'
+    """
+    high, wide, _ = pixels.shape
+    rows = pixels.reshape(high, 4 * wide)
+    # Filter 2: each row as what has changed since the one above, which is little. To
+    # choose a filter for each row, as Pillow does, takes two thirds of its time.
+    lines = np.full((high, 1 + 4 * wide), 2, dtype=np.uint8)
+    lines[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=lines[1:, 1:])
+    header = struct.pack(">IIBBBBB", wide, high, 8, 6, 0, 0, 0)
+    parts = {b"IHDR": header, b"IDAT": zlib.compress(lines.tobytes(), 1), b"IEND": b""}
+    out = b"\x89PNG\r\n\x1a\n"
+    for name, data in parts.items():
+        crc = struct.pack(">I", zlib.crc32(name + data))
+        out += struct.pack(">I", len(data)) + name + data + crc
+    return out
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a curve is drawn.
+
+    Args:
+        curve: The numbers.
+        colour: Of everything.
+        label: In the legend, which the curve enters with its first point.
+        dash: Of the smoothed line.
+        marker: Now and then on the line, to tell metrics apart without colour.
+        dots: Whether to draw points only, as for evaluations.
+        kept: Whether it belongs to a run kept from before: thin, without its noise.
+        exact: Whether a curve without noise, such as a schedule, is left unsmoothed.
+
+    Example:
+        >>> Line(Curve(), COLOURS[0], label="loss").dash
+        '-'
+    """
+
+    curve: Curve
+    colour: str
+    label: str = ""
+    dash: Any = "-"
+    marker: str = ""
+    dots: bool = False
+    kept: bool = False
+    exact: bool = False
+
+
+class Plot:
+    r"""Curves against steps, tokens or seconds.
+
+    Args:
+        label: Of the y axis, with its unit.
+        references: Horizontal lines, label to value.
+        from_zero: Whether the y axis begins at 0.
+        falls: Whether to leave room for the values to fall.
+        legend_inside: Whether the legend may lie in the upper right corner. Above the
+            axes it hides nothing, but takes its room from them.
+
+    Attributes:
+        lines: What is drawn.
+        x: steps, tokens or seconds.
+        x_end: Right end of the x axis.
+        log_x, log_y: Whether axes are logarithmic; y stays linear, with a note, where
+            not all values are positive.
+        marks: Vertical lines, (x, text).
+        mark_texts: Whether their text is shown.
+        cursor: Where the read-out is, or None.
+
+    Example:
+        >>> curve = Curve(); curve.add(1, 3.0)
+        >>> plot = Plot("loss (nats)")
+        >>> plot.lines = [Line(curve, COLOURS[0])]
+        >>> plot.png()[:4]
+        b'\x89PNG'
+    """
+
+    def __init__(
+        self,
+        label: str,
+        references: dict[str, float] | None = None,
+        *,
+        from_zero: bool = False,
+        falls: bool = False,
+        legend_inside: bool = False,
+    ) -> None:
+        """Lay out the axes; nothing is drawn before the first frame."""
+        self.references = references or {}
+        self.lines: list[Line] = []
+        self.x, self.x_end = "steps", 1.0
+        self.log_x = self.log_y = self.mark_texts = False
+        self.marks: list[tuple[float, str]] = []
+        self.cursor: float | None = None
+        self._from_zero, self._falls, self._inside = from_zero, falls, legend_inside
+        self._limits: tuple[bool, float, float] = (False, 0.0, 1.0)
+        self._made: list[Line] = []
+        self._artists: list[tuple[Line, Line2D, Callable[[str], Points]]] = []
+        self._background: Any = None
+        self._drawn: tuple[Any, Any] = (None, None)
+        self._png: bytes | None = None
+        self._figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100)
+        self._figure.patch.set_alpha(0)
+        self._canvas = FigureCanvasAgg(self._figure)
+        self.axes = self._figure.add_axes(_place())
+        self._dress(label)
+        grey: dict[str, Any] = {"color": TEXT, "animated": True}
+        (dots,) = self.axes.plot([], [], "o", ms=5, mfc="none", clip_on=False, **grey)
+        self._reading = self.axes.axvline(0, linewidth=1, **grey), dots
+
+    def png(self) -> bytes:
+        """Return the plot as PNG, the same object as before if nothing has changed."""
+        pixels = self.pixels()
+        if self._png is None:
+            self._png = encode(pixels)
+        return self._png
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return the plot as pixels, shape (HEIGHT, WIDTH, 4); valid until the next."""
+        wanted = look, _ = self._look(), self._data()
+        if self._background is None or look != self._drawn[0]:
+            self._draw_background()
+            self._drawn = (None, None)
+        if wanted != self._drawn:
+            self._drawn, self._png = wanted, None
+            self._canvas.restore_region(self._background)
+            for artist in self._moving():
+                self.axes.draw_artist(artist)
+        return np.asarray(self._canvas.buffer_rgba())
+
+    def svg(self) -> str:
+        """Return the plot as an SVG document."""
+        self.pixels()
+        out = io.StringIO()
+        with mpl.rc_context({"svg.hashsalt": "lmxlab"}):
+            self._figure.savefig(out, format="svg", metadata={"Date": None})
+        return out.getvalue()
+
+    # --------------------------------------------------------------- what a frame shows
+
+    def _look(self) -> Any:
+        """Return all that the background depends on, up to date."""
+        log = self.log_y and self._is_positive()
+        self._fit(log)
+        return (
+            self._limits, self.x, self.x_end, self.log_x and self._x_start(),
+            self.log_y, list(self.lines), [bool(line.curve) for line in self.lines],
+            list(self.marks), self.mark_texts, dict(self.references),
+        )  # fmt: skip
+
+    def _data(self) -> Any:
+        """Return all that the lines depend on."""
+        return [line.curve.version for line in self.lines], self.cursor
+
+    def _moving(self) -> list[Line2D]:
+        """Return what a frame draws over the background, up to date."""
+        for _, artist, points in self._artists:
+            artist.set_data(*points(self.x))
+        line, dots = self._reading
+        for artist in (line, dots):  # an SVG has all that is visible
+            artist.set_visible(self.cursor is not None)
+        if (x := self.cursor) is not None:
+            near = [curve[curve.nearest_index(x, self.x)] for curve in self._curves()]
+            line.set_data([x, x], [0, 1])
+            dots.set_data([getattr(p, self.x) for p in near], [p.value for p in near])
+        return [*(artist for _, artist, _ in self._artists), line, dots]
+
+    def _make_artists(self) -> None:
+        for _, artist, _ in self._artists:
+            artist.remove()
+        self._artists, self._made = [], list(self.lines)
+        for line in sorted(self.lines, key=lambda line: not line.kept):
+            raw, kept = line.curve.raw, line.kept
+            smooth = partial(line.curve.smooth, exact=line.exact)
+            noise = {"alpha": 0.35, "lw": 0.7}
+            wide = {"ls": line.dash, "lw": 1.1 if kept else 1.7}
+            if line.marker:
+                wide |= {"marker": line.marker, "ms": 4.5, "markevery": (0.1, 0.25)}
+            styles: list[Any] = [(raw, noise)] * (not kept) + [(smooth, wide)]
+            if line.dots:  # the last one lies on the edge
+                dots = {"ls": "none", "marker": "o", "ms": 3.5 if kept else 4.5}
+                styles = [(raw, {**dots, "clip_on": False})]
+            for points, style in styles:
+                style = {"color": line.colour, "animated": True, **style}
+                (artist,) = self.axes.plot([], [], **style)
+                self._artists.append((line, artist, points))
+
+    # -------------------------------------------------------------------------- limits
+
+    def _curves(self) -> list[Curve]:
+        return [line.curve for line in self.lines if line.curve]
+
+    def _is_positive(self) -> bool:
+        lows = [curve.extremes()[0] for curve in self._curves()]
+        return min([*lows, *self.references.values()], default=1.0) > 0
+
+    def _x_start(self) -> float:
+        firsts = [getattr(curve[0], self.x) for curve in self._curves()]
+        return min((x for x in firsts if x > 0), default=self.x_end / 1000)
+
+    def _fit(self, log: bool) -> None:
+        """Move the limits when the data leaves them, in steps that are rare."""
+        shown = [line for line in self.lines if line.curve]
+        bounds = [x.curve.extremes() if x.dots else x.curve.bounds() for x in shown]
+        values = [value for pair in bounds for value in pair] or [1.0]
+        high = max([*values, *self.references.values()])
+        if self._from_zero or (self._falls and not self.references):
+            values.append(0.0 if self._from_zero else 0.7 * high)
+        low = min([*values, *self.references.values()])
+        a, b = (math.log10(low), math.log10(high)) if log else (low, high)
+        span = b - a
+        if span <= 1e-6 * max(abs(a), abs(b)):  # one value, as yet
+            span = 0.3 if log else 0.5 * abs(b) or 1.0
+        was_log, bottom, top = self._limits
+        fits = was_log == log and bottom <= a and b <= top and top - bottom <= 3 * span
+        if not fits or self._background is None:
+            least = 0.0 if low >= 0 and not log else -math.inf
+            self._limits = log, max(least, a - 0.1 * span), b + 0.25 * span
+
+    # ---------------------------------------------------------------------- background
+
+    def _draw_background(self) -> None:
+        for artist in [*self.axes.texts, *self.axes.collections]:
+            artist.remove()
+        self._arrange()
+        self._canvas.draw()
+        self._background = self._canvas.copy_from_bbox(self._figure.bbox)
+
+    def _dress(self, label: str) -> None:
+        axes, size = self.axes, min(10.0, 290 / max(1, len(label)))
+        axes.patch.set_alpha(0)
+        axes.set_ylabel(_short(label, 42), color=TEXT, fontsize=max(7.0, size))
+        axes.tick_params(colors=TEXT, labelsize=8)
+        axes.grid(color=TEXT, alpha=0.18, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(TEXT)
+        # Labels lie where they need not be looked for at each redraw.
+        axes.yaxis.set_label_coords(-44 / ACROSS, 0.5)
+
+    def _arrange(self) -> None:
+        """Bring axes, texts and legend up to date."""
+        axes = self.axes
+        if self._made != self.lines:
+            self._make_artists()
+        log, bottom, top = self._limits
+        if log:
+            bottom, top = 10**bottom, 10**top
+        start = self._x_start() if self.log_x else 0.0
+        _scale(axes, "y", log, bottom, top)
+        _scale(axes, "x", self.log_x, start, max(self.x_end, start * 1.01))
+        axes.set_xlabel(LABELS[self.x], color=TEXT)
+        drawn = bool(self._curves())
+        known = drawn or (self.x == "steps" and self.x_end > 1)
+        axes.tick_params(labelleft=drawn, labelbottom=known)
+        rows = self._draw_legend()
+        axes.set_position(_place(TOP + rows * LEGEND_ROW))
+        axes.xaxis.set_label_coords(0.5, -30 / axes.get_window_extent().height)
+        if self.log_y and not log:
+            self._text(0.02, 0.02, "log needs values > 0: linear", va="bottom")
+        self._draw_references()
+        self._draw_marks(below=self._inside and not rows)
+
+    def _text(self, x: float, y: float, text: str, **style: Any) -> None:
+        style = {"fontsize": 8, "transform": self.axes.transAxes, **style}
+        self.axes.text(x, y, text, color=TEXT, **style)
+
+    def _draw_legend(self) -> int:
+        """Draw the legend; return how many rows above the axes it takes."""
+        if (old := self.axes.get_legend()) is not None:
+            old.remove()
+        latest = {line: artist for line, artist, _ in self._artists}  # not the noise
+        named: dict[str, Line2D] = {}
+        for line in self.lines:
+            if line.label and line.curve:
+                named.setdefault(line.label, latest[line])
+        if not named:
+            return 0
+        look: dict[str, Any] = {"fontsize": 8, "labelcolor": TEXT, "frameon": False}
+        handles, most = list(named.values()), 44 if len(named) < 4 else 20
+        labels = [_short(label, most) for label in named]
+        if self._inside and not any(line.kept for line in self.lines):
+            look |= {"loc": "upper right", "handlelength": 1.6}
+            self.axes.legend(handles, labels, **look)
+            return 0
+        columns = max(1, min(3, int(ACROSS / (44 + 6.4 * max(map(len, labels))))))
+        look |= {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0}
+        look |= {"borderpad": 0.2, "labelspacing": 0.25, "columnspacing": 1.2}
+        self.axes.legend(handles, labels, ncols=columns, handlelength=2.4, **look)
+        return math.ceil(len(labels) / columns)
+
+    def _draw_references(self) -> None:
+        across, taken = self.axes.get_yaxis_transform(), -math.inf
+        for label, value in sorted(self.references.items(), key=lambda item: item[1]):
+            self.axes.hlines(value, 0, 1, TEXT, ":", linewidth=1.2, transform=across)
+            y = self.axes.transData.transform((0, value))[1]
+            up = -2 if y - 17 > taken else 13  # under its line, if there is room
+            taken = max(taken, y + up)
+            self.axes.annotate(
+                f"{label} {value:.3f}", (1, value), (0, up), xycoords=across, va="top",
+                textcoords="offset pixels", color=TEXT, fontsize=8, ha="right",
+            )  # fmt: skip
+
+    def _draw_marks(self, below: bool) -> None:
+        axes, up, taken = self.axes, self.axes.get_xaxis_transform(), list[Any]()
+        for x, text in reversed(self.marks):  # the newest chooses its place first
+            axes.vlines(x, 0, 1, TEXT, linestyles=":", linewidth=1, transform=up)
+            there = axes.transAxes.inverted().transform(up.transform((x, 0)))[0]
+            near = [y for before, y in taken if abs(there - before) * ACROSS < 12]
+            rows = (0.83 if below and there > 0.5 else 0.98, 0.42)
+            if self.mark_texts and (free := [y for y in rows if y not in near]):
+                taken.append((there, free[0]))
+                # Left of its line, except for the first, which would leave the plot.
+                side = "left" if there * ACROSS < 12 else "right"
+                self._text(x, free[0], f" {text}", fontsize=7, rotation=90, ha=side,
+                           va="top", transform=up)  # fmt: skip
+
+
+def _place(top: int = TOP) -> tuple[float, float, float, float]:
+    high = (HEIGHT - top - BOTTOM) / HEIGHT
+    return LEFT / WIDTH, BOTTOM / HEIGHT, ACROSS / WIDTH, high
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 9]}…{text[-8:]}"
+
+
+def _scale(axes: Axes, name: str, log: bool, low: float, high: float) -> None:
+    axis = getattr(axes, f"{name}axis")
+    limit, scale = getattr(axes, f"set_{name}lim"), "log" if log else "linear"
+    if axis.get_scale() != scale:
+        limit(max(low, 1e-3 * high), high)  # valid on both
+        getattr(axes, f"set_{name}scale")(scale)
+        axis.set_minor_locator(NullLocator())
+    limit(low, high)
+    narrow = high < 10 * low
+    whole = name == "x" and high > 5
+    locate: Locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=whole)
+    if log and not narrow:
+        locate = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,), numticks=8)
+    axis.set_major_locator(locate)
+    axis.set_major_formatter(ticks := _Ticks())
+    longest = max(map(len, ticks.format_ticks(axis.get_majorticklocs())), default=0)
+    axis.set_tick_params(labelsize=7 if longest > 5 else 8)
+
+
+class _Ticks(Formatter):
+    """Short numbers: 0.25, 20k, 3e-4; all alike, unless the axis is logarithmic."""
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        top = max((abs(value) for value in values), default=1.0)
+        gaps = [b - a for a, b in pairwise(sorted(values)) if b > a] or [top]
+        if max(gaps) > 1.5 * min(gaps):
+            return [short_number(value, abs(value), abs(value)) for value in values]
+        return [short_number(value, top, gaps[0]) for value in values]

@@ -1,0 +1,236 @@
+"""Records of runs: summed up as they come, read back from the disk, exported.
+
+On the disk a record is a line of JSON as Python writes it, with ``NaN`` and
+``Infinity``, which only Python reads. Exported JSON holds them as strings.
+"""
+
+from collections.abc import Iterable
+import csv
+from dataclasses import asdict, is_dataclass
+from heapq import heappop, heappush, heappushpop
+import json
+import math
+from pathlib import Path
+from typing import Any, Protocol
+import warnings
+
+from lmxlab.training.record import Record
+
+
+class HasHistory(Protocol):
+    """What can be exported: a run with a description and records.
+
+    Example:
+        >>> HasHistory.__name__
+        'HasHistory'
+    """
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """With ``id`` and ``name``, and anything else."""
+
+    @property
+    def history(self) -> list[Record]:
+        """One record for each step."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers to compare it by."""
+
+
+class Tally:
+    """The summary of a run, brought up to date with each record.
+
+    The median is exact, at a cost of log n a record: two heaps meet in the middle.
+
+    Attributes:
+        given: Numbers that no record holds: ``traces`` and ``peak_memory``.
+
+    Example:
+        >>> tally = Tally()
+        >>> for seconds in (0.5, 0.25, 1.0):
+        ...     tally.add({"loss": 2.0, "tokens": 8, "step_seconds": seconds})
+        >>> tally.summary()["tokens_per_second"], tally.summary()["seconds"]
+        (16.0, 1.75)
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been added."""
+        self.given: dict[str, Any] = {}
+        self._steps = self._first_calls = 0
+        self._seconds = 0.0
+        self._loss: float | None = None
+        self._eval_loss: float | None = None
+        self._slow: list[float] = []  # negated, so that its first is the fastest
+        self._fast: list[float] = []
+
+    def add(self, record: Record) -> None:
+        """Take one record in."""
+        self._steps += 1
+        self._loss = record.get("loss", self._loss)
+        self._eval_loss = record.get("eval_loss", self._eval_loss)
+        seconds = record.get("step_seconds", 0.0)
+        self._seconds += seconds
+        if "first_call_seconds" in record:
+            self._first_calls += 1
+        elif "tokens" in record:
+            rate = record["tokens"] / max(seconds, 1e-9)
+            heappush(self._fast, -heappushpop(self._slow, -rate))
+            if len(self._fast) > len(self._slow):
+                heappush(self._slow, -heappop(self._fast))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers, see :meth:`lmxlab.lab.runs.KeptRun.summary`."""
+        median = None
+        if self._slow:
+            ends = -self._slow[0], (self._fast or [-self._slow[0]])[0]
+            even = len(self._slow) == len(self._fast)
+            median = sum(ends) / 2 if even else ends[0]
+        return {
+            "loss": self._loss,
+            "eval_loss": self._eval_loss,
+            "tokens_per_second": median,
+            "peak_memory": self.given.get("peak_memory"),
+            "seconds": self._seconds,
+            "steps": self._steps,
+            "traces": self.given.get("traces", self._first_calls),
+        }
+
+
+def plain(value: Any) -> Any:
+    """Turn what JSON cannot hold into what it can: fields, numbers, or words.
+
+    Args:
+        value: Anything; the ``default`` of ``json.dumps``.
+
+    Example:
+        >>> plain(Path("a")), plain(range(3))
+        ('a', 'range(0, 3)')
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    return value.tolist() if hasattr(value, "tolist") else repr(value)
+
+
+def read_history(file: Path) -> list[Record]:
+    r"""Read records back; half a line at the end, left by a kill, is passed over.
+
+    Args:
+        file: A ``history.jsonl``; one that is not there holds nothing.
+
+    Returns:
+        The records. Lines in the middle that are no records are left out, with a
+        warning.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "history.jsonl")
+        >>> _ = file.write_text('{"step": 1, "loss": NaN}\n{"step": 2, "lo')
+        >>> read_history(file)
+        [{'step': 1, 'loss': nan}]
+    """
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return []
+    records, bad = [], 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            bad += number < len(lines)
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            bad += 1
+    if bad:
+        warnings.warn(f"{file}: {bad} damaged lines are left out", stacklevel=3)
+    return records
+
+
+def to_csv(runs: HasHistory | Iterable[HasHistory], path: str | Path) -> Path:
+    """Write the records of one or several runs as a table, a row for each step.
+
+    Args:
+        runs: The runs.
+        path: The file; one that is there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If there is no run.
+
+    Example:
+        >>> import tempfile
+        >>> from lmxlab.lab.runs import RunStore
+        >>> from lmxlab.training.config import TrainConfig
+        >>> run = RunStore("off").begin("toy", {}, TrainConfig())
+        >>> run.extend([{"step": 1, "loss": 0.1}])
+        >>> print(to_csv(run, tempfile.mkdtemp() + "/toy.csv").read_text().split()[0])
+        name,id,step,loss
+    """
+    rows = [
+        {"name": run.about["name"], "id": run.about["id"], **record}
+        for run in _several(runs)
+        for record in run.history
+    ]
+    columns = {"name": None, "id": None} | dict.fromkeys(key for r in rows for key in r)
+    with Path(path).open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(columns))
+        writer.writeheader()
+        writer.writerows(rows)
+    return Path(path)
+
+
+def to_json(runs: HasHistory | Iterable[HasHistory], path: str | Path) -> Path:
+    """Write one or several runs whole, as JSON that any language reads.
+
+    Args:
+        runs: The runs.
+        path: The file; one that is there is replaced.
+
+    Returns:
+        The path. ``NaN``, ``Infinity`` and ``-Infinity`` are strings in it.
+
+    Raises:
+        ValueError: If there is no run.
+
+    Example:
+        >>> import tempfile
+        >>> from lmxlab.lab.runs import RunStore
+        >>> from lmxlab.training.config import TrainConfig
+        >>> run = RunStore("off").begin("toy", {"width": 8}, TrainConfig())
+        >>> file = to_json([run], tempfile.mkdtemp() + "/toy.json")
+        >>> json.loads(file.read_text())["runs"][0]["settings"]
+        {'width': 8}
+    """
+    content = [
+        {**run.about, "summary": run.summary(), "history": run.history}
+        for run in _several(runs)
+    ]
+    text = json.dumps(_strict({"runs": content}), allow_nan=False, indent=1)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def _several(runs: HasHistory | Iterable[HasHistory]) -> list[HasHistory]:
+    found = list(runs) if isinstance(runs, Iterable) else [runs]
+    if not found:
+        raise ValueError("runs is empty; there is nothing to export")
+    return found
+
+
+def _strict(value: Any) -> Any:
+    """Spell out numbers that JSON does not have, and whatever else it cannot hold."""
+    if isinstance(value, dict):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return _strict(plain(value))
