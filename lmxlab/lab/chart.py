@@ -4,7 +4,7 @@ A plot of its own for loss, for tokens per second, for what first calls cost, an
 every other number, whatever the topic: tiles that a panel lets flow, or one picture.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import math
 import re
 import time
@@ -85,8 +85,7 @@ class Chart:
         self._horizon = Horizon(total)
         self._x = "steps"
         self._cursor: float | None = None
-        self._log_loss = self.log_x = False
-        self._shows_first_calls = first_calls
+        self._log_loss, self.log_x, self._shows_first_calls = False, False, first_calls
         self._base: dict[str, Plot] = {}
         self._plots: dict[str, Plot] = {}
         self._cast: Any = None
@@ -136,18 +135,18 @@ class Chart:
             raise ValueError(f"name must be another one, not empty, got {name!r}")
         if not records:
             raise ValueError(f"records of {name!r} are empty; pin a run that has steps")
-        needed = ("step", LOSS, "tokens", "step_seconds")
         for number, record in enumerate(records):
-            if lacking := [key for key in needed if key not in record]:
-                where = f"records[{number}] of {name!r} lacks {lacking[0]!r}"
+            for key in {"step", LOSS, "tokens", "step_seconds"} - record.keys():
+                where = f"records[{number}] of {name!r} lacks {key!r}"
                 raise ValueError(f"{where}; pin a trainer's history as it is")
         others = {slot for pinned, (slot, _) in self._pins.items() if pinned != name}
         free = sorted(set(range(MAX_PINS)) - others)
         if not free:
-            pinned = ", ".join(map(repr, self._pins))
-            raise ValueError(f"{MAX_PINS} are pinned; unpin one of {pinned} first")
-        history = History(self._smoothing, records)
-        self._pins[name] = self._pins.get(name, (free[0], None))[0], history
+            raise ValueError(
+                f"{MAX_PINS} are pinned; unpin one of {[*self._pins]} first"
+            )
+        slot = self._pins.get(name, (free[0],))[0]
+        self._pins[name] = slot, History(self._smoothing, records)
 
     def unpin(self, name: str) -> None:
         """Take a pinned run out of the picture.
@@ -166,7 +165,7 @@ class Chart:
             x: In units of the present axis.
 
         Returns:
-            Metric to value, with ``RUN, `` before it where there are several runs.
+            Metric to value, with ``RUN, `` before it for a run that has a name.
         """
         values, x = {}, _finite("x", x)
         for name, run in self._everyone():
@@ -236,16 +235,24 @@ class Chart:
 
     # ------------------------------------------------------------------------- drawing
 
-    def tiles(self) -> dict[str, bytes]:
+    def plots(self) -> list[str]:
+        """Return the names of the plots, in order."""
+        return list(self._refreshed())
+
+    def tiles(self, only: Collection[str] | None = None) -> dict[str, bytes]:
         """Draw a frame as one picture for each plot.
 
+        Args:
+            only: Names of the plots to draw; by default all.
+
         Returns:
-            Name to PNG bytes with a transparent background, in order: loss, speed,
-            first_calls if wanted, then the gauges by title. A tile that has not changed
-            is the same object as before. ``frame_seconds`` says what the frame cost.
+            Name to PNG, transparent, in order: loss, speed, first_calls if wanted, then
+            the gauges by title. One that has not changed is the same object as before.
         """
         started = time.perf_counter()
-        drawn = {name: plot.png() for name, plot in self._refreshed().items()}
+        plots = self._refreshed()
+        wanted = [name for name in plots if only is None or name in only]
+        drawn = {name: plots[name].png() for name in wanted}
         self.frame_seconds = time.perf_counter() - started
         return drawn
 
@@ -288,16 +295,14 @@ class Chart:
         for plot in self._plots.values():
             plot.x, plot.x_end, plot.log_x = self._x, end, self.log_x
             plot.cursor, plot.marks = self._cursor, marks
-        for plot in self._base.values():
-            plot.log_y = self._log_loss and plot.mark_texts
             if isinstance(plot, Bars):
                 plot.values = dict.fromkeys(self.names, 0.0) | self.first_calls
+        self._plots["loss"].log_y = self._log_loss
         return self._plots
 
     def _place_of(self, step: int) -> float:
-        curve = max(self.loss.values(), key=len)
-        point = None if self._x == "steps" else curve.nearest(step)
-        return step if point is None else getattr(point, self._x)
+        point = max(self.loss.values(), key=len).nearest(step)
+        return step if point is None or self._x == "steps" else getattr(point, self._x)
 
     def _build(self) -> None:
         """Make the plots that are always there."""
@@ -312,8 +317,7 @@ class Chart:
         """Return the plots to be shown, with their lines."""
         plots = dict(self._base)
         for name, metric in (("loss", LOSS), ("speed", SPEED)):
-            if name in plots:
-                plots[name].lines = self._lines([metric], gauge=False)
+            plots[name].lines = self._lines([metric], gauge=False)
         for title, metrics in self._gauges():
             while title in plots:
                 title += " (metric)"
@@ -323,7 +327,7 @@ class Chart:
 
     def _gauges(self) -> list[tuple[str, list[str]]]:
         """Return title and metrics of each gauge that has something to show."""
-        names = [name for _, run in self._everyone() for name in run.curves]
+        names = {name for _, run in self._everyone() for name in run.curves}
         found = {name.removeprefix("eval_") for name in names} - {LOSS, SPEED}
         alone = sorted(found.difference(*self.gauges.values()))
         wanted = [*self.gauges.items(), *((name, [name]) for name in alone)]
@@ -366,9 +370,6 @@ class Bars(Plot):
     def _look(self) -> Any:
         return list(self.values.items())
 
-    def _data(self) -> Any:
-        return None
-
     def _arrange(self) -> None:
         axes, names, heights = self.axes, list(self.values), list(self.values.values())
         for old in list(axes.patches):
@@ -385,11 +386,11 @@ class Bars(Plot):
 
 
 def _checked_gauges(gauges: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    for title, metrics in gauges.items():
-        if isinstance(metrics, str) or not all(isinstance(m, str) for m in metrics):
-            wrong = f"gauges[{title!r}] must be a list of names, got {metrics!r}"
+    for title, names in gauges.items():
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            wrong = f"gauges[{title!r}] must be a list of names, got {names!r}"
             raise ValueError(f"{wrong}; write {{'title (unit)': ['metric']}}")
-    return {title: list(metrics) for title, metrics in gauges.items()}
+    return {title: list(names) for title, names in gauges.items()}
 
 
 def _finite(name: str, value: float) -> float:

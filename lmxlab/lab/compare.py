@@ -18,6 +18,7 @@ from IPython.display import Markdown, display
 import ipywidgets as widgets
 from lmxlab.lab.chart import COLOURS, Chart
 from lmxlab.lab.controls import Controls
+from lmxlab.lab.driver import ACTIVE
 from lmxlab.lab.knobs import Knob
 from lmxlab.lab.live import Pacer, in_notebook
 from lmxlab.lab.panel import Result, Run, build, throughput
@@ -28,8 +29,8 @@ from mlx.utils import tree_flatten
 
 STYLE = """<style>.lmx-table {border-collapse: collapse; font-size: 12px}
 .lmx-table * {padding: 2px 6px; text-align: right; line-height: 1.35; font-weight: 400}
-.lmx-table th:first-child {text-align: left} .lmx-table tr > * {border-bottom: 1px solid
-#7d859055} .lmx-table span {padding: 0}</style>"""
+.lmx-table th:first-child {text-align: left; white-space: nowrap} .lmx-table tr > * {
+border-bottom: 1px solid #7d859055} .lmx-table span {padding: 0}</style>"""
 
 
 class Comparison(Findings):
@@ -68,10 +69,8 @@ class Comparison(Findings):
                 row[7] = f"{self.memory[name] / 2**20:.3g}"
             if name in self.failures:
                 row[10] = self.failure(name)
-            elif name == base:
-                row[10] = "baseline"
             elif base in self.results:
-                row[10] = str(self.equality(base, name))
+                row[10] = str(self.equality(base, name)) if name != base else "baseline"
             table.append(row)
         return table
 
@@ -89,8 +88,7 @@ class Comparison(Findings):
             sign = f'<span aria-hidden="true" style="color:{colours[name]}">■</span>'
             lines.append(f'<tr><th scope="row">{sign} {"<td>".join(row)}</tr>')
         body = "".join(lines).replace(" to ", "&nbsp;to&nbsp;")  # an interval, whole
-        table = f'<table class="lmx-table">{body}</table></div>'
-        return f'{STYLE}<div style="overflow-x:auto">{table}'
+        return f'{STYLE}<table class="lmx-table">{body}</table>'
 
     def summary(self) -> str:
         """Say what came out, and what this run cannot show."""
@@ -183,12 +181,10 @@ class Compare(Controls):
         self._chart = Chart(1, list(variants), first_calls=True)
         self._table_pacer = Pacer(share=0.005, rate=0.5)
         self._wanted: int | None = None
-        self._held = False
+        self._held, self._tabled = False, ""
         varied = [key for values in variants.values() for key in values]
-        at_reset = [replace(knob, live=False) for knob in knobs]
-        super().__init__(experiment, at_reset, varied)
-        if budget == "seconds":
-            self.view.controls["x"].value = "seconds"
+        super().__init__(experiment, [replace(k, live=False) for k in knobs], varied)
+        self.view.controls["x"].value = budget  # it is an axis too
 
     def run(
         self, steps: int | None = None, seconds: float | None = None, **settings: Any
@@ -248,10 +244,9 @@ class Compare(Controls):
 
     def _open(self) -> Iterator[Record]:
         self._limit = self.seconds if self.budget == "seconds" else None
-        found = self._found = Comparison(
+        found = self.comparison = self._found = Comparison(
             {}, self.baseline, seconds=self._limit, first_calls=self.first_calls
         )
-        self.comparison = found
         self._streams: dict[str, Any] = {}
         self._spent = dict.fromkeys(self.variants, 0.0)
         self._own: dict[str, int] = {}
@@ -380,18 +375,24 @@ class Compare(Controls):
         return {"tokens-per-second": speed, "traces": traces}
 
     def _layout(self) -> widgets.VBox:
-        box, self._table = super()._layout(), widgets.HTML()
+        box = super()._layout()
+        self._table = widgets.HTML(layout={"max_width": "100%", "overflow": "auto"})
         box.children = (*box.children, self._table)
         return box
 
     def _refresh(self) -> None:
         super()._refresh()
-        if self.comparison is None or not self.comparison.names:
-            self._table.value = ""
-        elif self.state != "running" or self._table_pacer.due():
-            started = time.perf_counter()
+        found, step = self.comparison, self._last.get("step", 0)
+        if found is None or not found.names:
+            self._table.value = self._tabled = ""
+            return
+        now = f"{self._last.get('variant')} {step} {[*found.failures]}"
+        live = self.state == "paused" or self._table_pacer.due()
+        # The medians of a long history take too long to be drawn while it grows.
+        if now != self._tabled and (self.state not in ACTIVE or (live and step < 5000)):
+            started, self._tabled = time.perf_counter(), now
             colours = dict(zip(self.variants, COLOURS, strict=False))
-            self._table.value = self.comparison.table_html(colours)
+            self._table.value = found.table_html(colours)
             self._table_pacer.drew(time.perf_counter() - started)
 
     def _end(self, state: str) -> None:

@@ -68,6 +68,7 @@ class Controls(Driver):
         )
         self.gallery.add_class("lmx-plots")
         self._moving = False
+        self._rotation = 0
         self.controls = {
             name: knob.widget(self.settings[name], self._on_change(name))
             for name, knob in self.knobs.items()
@@ -198,15 +199,24 @@ class Controls(Driver):
         return []
 
     def _draw(self) -> None:
-        tiles = self._chart.tiles()
-        for name, png in tiles.items():
+        plots = self._chart.plots()
+        for name, png in self._chart.tiles(self._due_now(plots)).items():
             if name not in self.pictures:
                 self.pictures[name] = _tile(name)
             if self.pictures[name].value is not png:  # an unchanged tile stays
                 self.pictures[name].value = png
-        shown = tuple(self.pictures[name] for name in tiles)
+        shown = tuple(self.pictures[name] for name in plots if name in self.pictures)
         if self.gallery.children != shown:
             self.gallery.children = shown
+        if self._chart.cursor is not None:
+            self._read()
+
+    def _due_now(self, plots: list[str]) -> list[str]:
+        """While it runs, a frame renews the first two plots and one more in turn."""
+        if self.state != "running" or len(plots) <= 3:
+            return plots
+        self._rotation += 1
+        return [*plots[:2], plots[2 + self._rotation % (len(plots) - 2)]]
 
     # ------------------------------------------------------------------- how it is seen
 
@@ -215,6 +225,8 @@ class Controls(Driver):
         chart = Chart(*args, **kwargs)
         for name in ("x", "log_loss", "smoothing"):
             setattr(chart, name, self.view.controls[name].value)
+        self.view.controls["cursor"].value = 0.0
+        self.view.read("", {})
         return chart
 
     def _look(self, name: str, value: Any) -> None:

@@ -116,22 +116,28 @@ class Curve:
 
     def raw(self, kind: str = "steps") -> Points:
         """Return points for drawing as (x, y): all, or each bucket's extremes."""
-        self._settle()
-        if self._width == 1:
+        if self._settle() == 1:
             return np.array(self._x[kind]), np.array(self._y)
-        pairs = np.array([self._lows, self._highs]).T
-        places = np.concatenate(([0], np.sort(pairs).ravel(), [len(self) - 1]))
-        # Low, high, high, low: half the ink of going all the way between buckets too.
-        pairs[1::2] = pairs[1::2, ::-1]
-        values = np.concatenate(([0], pairs.ravel(), [len(self) - 1]))
-        return np.asarray(self._x[kind])[places], np.asarray(self._y)[values]
+        extremes = np.sort([self._lows, self._highs], axis=0).T.ravel()
+        return self._pick(kind, [0, *extremes, len(self) - 1])
+
+    def band(self, kind: str = "steps") -> Points:
+        """Return all points or, closed, the outline of what lies between extremes.
+
+        A line that goes up and down in each bucket costs five times as much to draw.
+        """
+        if self._settle() == 1:
+            return self.raw(kind)
+        return self._pick(kind, [*self._lows, *reversed(self._highs), self._lows[0]])
+
+    def _pick(self, kind: str, kept: list[int]) -> Points:
+        return np.asarray(self._x[kind])[kept], np.asarray(self._y)[kept]
 
     def smooth(self, kind: str = "steps", exact: bool = False) -> Points:
         """Return the smoothed points as (x, y); if exact, :meth:`raw` without noise."""
         if exact and not self.is_noisy:
             return self.raw(kind)
-        self._settle()
-        if self._width == 1:
+        if self._settle() == 1:
             return np.array(self._x[kind]), np.array(self._means)
         ends = np.arange(1, len(self._means) + 1) * self._width - 1
         kept = np.minimum(np.concatenate(([0], ends)), len(self) - 1)
@@ -164,18 +170,13 @@ class Curve:
         rare = min(count // 10, max(1, count // 50))
         lows, highs = np.sort(ys[self._lows]), np.sort(ys[self._highs])
         drawn = [self._y[0], *self._means]
-        return (
-            min(float(lows[rare]), min(drawn)),
-            max(float(highs[-1 - rare]), max(drawn)),
-        )
+        return min(*drawn, float(lows[rare])), max(*drawn, float(highs[-1 - rare]))
 
     def extremes(self) -> tuple[float, float]:
         """Return the smallest and the largest value."""
         self._settle()
-        return (
-            min(self._y[index] for index in self._lows),
-            max(self._y[index] for index in self._highs),
-        )
+        value = self._y.__getitem__
+        return min(map(value, self._lows)), max(map(value, self._highs))
 
     # ------------------------------------------------------------------------- buckets
 
@@ -191,10 +192,10 @@ class Curve:
         while self._width > 1 and math.ceil(len(self._y) / self._width) > BUCKETS:
             self._width *= 2
 
-    def _settle(self) -> None:
-        """Put the points into buckets that have come since the last time."""
+    def _settle(self) -> int:
+        """Put the points that are new into buckets; return how many each one has."""
         if self._settled == len(self._y):
-            return
+            return self._width
         ys, keep = np.asarray(self._y), self._smoothing
         full = self._settled // self._width
         for kept in (self._lows, self._highs, self._means):
@@ -218,6 +219,7 @@ class Curve:
         self._settled = len(ys)
         while len(self._lows) > (MAX_POINTS if self._width == 1 else BUCKETS):
             self._merge(4 if self._width == 1 else 2)
+        return self._width
 
     def _merge(self, several: int) -> None:
         """Make one bucket of several."""

@@ -20,6 +20,8 @@ ACTIVE = ("running", "paused")
 # A click passes through several callbacks of the kernel, one in each turn of the loop.
 # With a single turn a step, Stop waited for four steps (ipykernel 7.4).
 TURNS = 5
+# Seconds that the first frames may take, in which the plots are laid out.
+SET_UP = 0.3
 
 
 class Driver(ABC):
@@ -47,7 +49,7 @@ class Driver(ABC):
         self._inside = False
         self._busy = 0.0
         self._last: Record = {}
-        self._frame_pacer = Pacer()
+        self._frame_pacer = Pacer(savings=SET_UP)
         self._status_pacer = Pacer(share=0.01)
         try:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
@@ -177,7 +179,7 @@ class Driver(ABC):
         self.state, self.error, self._owed = "idle", None, 0
         self.error_was_raised = False
         self._stopping, self._last, self._busy = False, {}, 0.0
-        self._frame_pacer = Pacer()
+        self._frame_pacer = Pacer(savings=SET_UP)
 
     # -------------------------------------------------------------------- the running
 

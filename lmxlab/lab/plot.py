@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon
 from matplotlib.ticker import Formatter, Locator, LogLocator, MaxNLocator, NullLocator
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +138,7 @@ class Plot:
         self._from_zero, self._falls, self._inside = from_zero, falls, legend_inside
         self._limits: tuple[bool, float, float] = (False, 0.0, 1.0)
         self._made: list[Line] = []
-        self._artists: list[tuple[Line, Line2D, Callable[[str], Points]]] = []
+        self._artists: list[tuple[Line, Any, Callable[[str], Points]]] = []
         self._background: Any = None
         self._drawn: tuple[Any, Any] = (None, None)
         self._png: bytes | None = None
@@ -182,8 +183,8 @@ class Plot:
 
     def _look(self) -> Any:
         """Return all that the background depends on, up to date."""
-        log = self.log_y and self._is_positive()
-        self._fit(log)
+        lows = [curve.extremes()[0] for curve in self._curves()] if self.log_y else []
+        self._fit(self.log_y and min([*lows, *self.references.values(), 1.0]) > 0)
         return (
             self._limits, self.x, self.x_end, self.log_x and self._x_start(),
             self.log_y, list(self.lines), [bool(line.curve) for line in self.lines],
@@ -194,7 +195,7 @@ class Plot:
         """Return all that the lines depend on."""
         return [line.curve.version for line in self.lines], self.cursor
 
-    def _moving(self) -> list[Line2D]:
+    def _moving(self) -> list[Any]:
         """Return what a frame draws over the background, up to date."""
         for _, artist, points in self._artists:
             artist.set_data(*points(self.x))
@@ -212,29 +213,23 @@ class Plot:
             artist.remove()
         self._artists, self._made = [], list(self.lines)
         for line in sorted(self.lines, key=lambda line: not line.kept):
-            raw, kept = line.curve.raw, line.kept
-            smooth = partial(line.curve.smooth, exact=line.exact)
-            noise = {"alpha": 0.35, "lw": 0.7}
-            wide = {"ls": line.dash, "lw": 1.1 if kept else 1.7}
+            points: Any = partial(line.curve.smooth, exact=line.exact)
+            style: dict[str, Any] = {"ls": line.dash, "lw": 1.1 if line.kept else 1.7}
             if line.marker:
-                wide |= {"marker": line.marker, "ms": 4.5, "markevery": (0.1, 0.25)}
-            styles: list[Any] = [(raw, noise)] * (not kept) + [(smooth, wide)]
+                style |= {"marker": line.marker, "ms": 4.5, "markevery": (0.1, 0.25)}
             if line.dots:  # the last one lies on the edge
-                dots = {"ls": "none", "marker": "o", "ms": 3.5 if kept else 4.5}
-                styles = [(raw, {**dots, "clip_on": False})]
-            for points, style in styles:
-                style = {"color": line.colour, "animated": True, **style}
-                (artist,) = self.axes.plot([], [], **style)
-                self._artists.append((line, artist, points))
+                points, size = line.curve.raw, 3.5 if line.kept else 4.5
+                style = {"ls": "none", "marker": "o", "ms": size, "clip_on": False}
+            elif not line.kept:
+                band = self.axes.add_patch(_Band(line.colour))
+                self._artists.append((line, band, line.curve.band))
+            (drawn,) = self.axes.plot([], [], color=line.colour, animated=True, **style)
+            self._artists.append((line, drawn, points))
 
     # -------------------------------------------------------------------------- limits
 
     def _curves(self) -> list[Curve]:
         return [line.curve for line in self.lines if line.curve]
-
-    def _is_positive(self) -> bool:
-        lows = [curve.extremes()[0] for curve in self._curves()]
-        return min([*lows, *self.references.values()], default=1.0) > 0
 
     def _x_start(self) -> float:
         firsts = [getattr(curve[0], self.x) for curve in self._curves()]
@@ -298,13 +293,10 @@ class Plot:
         axes.set_position(_place(TOP + rows * LEGEND_ROW))
         axes.xaxis.set_label_coords(0.5, -30 / axes.get_window_extent().height)
         if self.log_y and not log:
-            self._text(0.02, 0.02, "log needs values > 0: linear", va="bottom")
+            note, corner = "log needs values > 0: linear", self.axes.transAxes
+            axes.text(0.02, 0.02, note, color=TEXT, fontsize=8, transform=corner)
         self._draw_references()
         self._draw_marks(below=self._inside and not rows)
-
-    def _text(self, x: float, y: float, text: str, **style: Any) -> None:
-        style = {"fontsize": 8, "transform": self.axes.transAxes, **style}
-        self.axes.text(x, y, text, color=TEXT, **style)
 
     def _draw_legend(self) -> int:
         """Draw the legend; return how many rows above the axes it takes."""
@@ -353,8 +345,20 @@ class Plot:
                 taken.append((there, free[0]))
                 # Left of its line, except for the first, which would leave the plot.
                 side = "left" if there * ACROSS < 12 else "right"
-                self._text(x, free[0], f" {text}", fontsize=7, rotation=90, ha=side,
-                           va="top", transform=up)  # fmt: skip
+                axes.text(x, free[0], f" {text}", color=TEXT, fontsize=7, rotation=90,
+                          ha=side, va="top", transform=up)  # fmt: skip
+
+
+class _Band(Polygon):
+    """A line, or what lies within an outline that is closed."""
+
+    def __init__(self, colour: str) -> None:
+        super().__init__(np.zeros((1, 2)), closed=False, animated=True, color=colour)
+        self.set(alpha=0.35, linewidth=0.7)
+
+    def set_data(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> None:
+        self.set_xy(np.column_stack((xs, ys)))
+        self.set_fill(len(xs) > 1 and xs[0] == xs[-1])
 
 
 def _place(top: int = TOP) -> tuple[float, float, float, float]:
@@ -376,13 +380,13 @@ def _scale(axes: Axes, name: str, log: bool, low: float, high: float) -> None:
     limit(low, high)
     narrow = high < 10 * low
     whole = name == "x" and high > 5
-    locate: Locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=whole)
+    locate: Locator = MaxNLocator(6, steps=[1, 2, 5, 10], integer=whole)
     if log and not narrow:
         locate = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,), numticks=8)
     axis.set_major_locator(locate)
     axis.set_major_formatter(ticks := _Ticks())
     longest = max(map(len, ticks.format_ticks(axis.get_majorticklocs())), default=0)
-    axis.set_tick_params(labelsize=7 if longest > 5 else 8)
+    axis.set_tick_params(labelsize=8 if longest < 6 else 7 if longest < 7 else 6.5)
 
 
 class _Ticks(Formatter):

@@ -148,10 +148,10 @@ class RunTable:
             return False
         self._shown = now
         self._say_order()
-        for run in runs:
+        for run, shown in zip(runs, content, strict=True):
             if run.id not in self.rows or self.rows[run.id].run is not run:
                 self.rows[run.id] = Row(self, run)
-            self.rows[run.id].update()
+            self.rows[run.id].update(shown)
         gone = self.rows.keys() - {run.id for run in runs}
         for name in gone:
             self.rows.pop(name).close()
@@ -293,7 +293,7 @@ class RunTable:
         return "\n".join(lines) or "no runs yet"
 
 
-LEFT = 244  # pixels before the numbers: overlay, name, and their margins
+LEFT = 214  # pixels before the numbers: overlay, name, and their margins
 
 
 class Row:
@@ -316,31 +316,40 @@ class Row:
             description="overlay", indent=False, layout={**_WIDE, "width": "84px"}
         )
         self.name = widgets.Text(
-            continuous_update=False, layout={**_WIDE, "width": "150px"}
+            continuous_update=False, layout={**_WIDE, "width": "120px"}
         )
         self.numbers = widgets.HTML(layout=_WIDE)
-        self.code = _button("Code", "code", "lmx-run-code")
-        self.remove = _button("Remove", "trash", "lmx-run-remove")
+        self.code = _button("Code", "lmx-run-code")
+        self.remove = _button("Remove", "lmx-run-remove")
         self.pin.add_class("lmx-run-pin")
         self.name.add_class("lmx-run-name")
         parts = [self.pin, self.name, self.numbers, self.code, self.remove]
         self.box = widgets.HBox(parts, layout={"align_items": "center", **_WIDE})
         self.box.add_class("lmx-run-row")
         self._moving = False
+        self._shown: tuple[str, str, bool, str] | None = None
         self.pin.observe(partial(self._changed, "pin"), names="value")
         self.name.observe(partial(self._changed, "rename"), names="value")
         self.code.on_click(lambda _: table.show_code(run))
         self.remove.on_click(lambda _: self._remove())
 
-    def update(self) -> None:
-        """Show the run as it is now."""
+    def update(self, content: tuple[str, str, bool, str]) -> None:
+        """Show the run as it is now.
+
+        Args:
+            content: Its ID, name, pin and numbers.
+        """
         run = self.run
+        in_page = self.name.value, self.pin.value  # not so once the store refused it
+        if content == self._shown and in_page == (run.name, run.pinned):
+            return
+        self._shown = content
         self._moving = True
         try:
             self.pin.value, self.name.value = run.pinned, run.name
         finally:
             self._moving = False
-        self.numbers.value = self.table.numbers(run)
+        self.numbers.value = content[-1]
         self.pin.tooltip = f"Lay {run.name} over the plot"
         self.name.tooltip = f"Name of {run.name}, to be edited"
         self.code.tooltip = f"Show a script that does {run.name} again"
@@ -373,8 +382,8 @@ class Row:
             self.arm(True)
 
 
-def _button(words: str, icon: str, kind: str) -> widgets.Button:
-    layout = {**_WIDE, "width": f"{54 + 6 * len(words)}px"}
-    button = widgets.Button(description=words, icon=icon, layout=layout)
+def _button(words: str, kind: str) -> widgets.Button:
+    layout = {**_WIDE, "width": f"{32 + 6 * len(words)}px"}
+    button = widgets.Button(description=words, layout=layout)
     button.add_class(kind)
     return button

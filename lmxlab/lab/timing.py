@@ -126,7 +126,6 @@ class Ratio:
         return self.low > 1 or self.high < 1
 
     def __str__(self) -> str:
-        """Write the value, and its interval when there is one."""
         ends = f" ({self.low:.2f} to {self.high:.2f})" if self.low else ""
         return f"{self.value:.2f}{ends}"
 
@@ -159,7 +158,6 @@ class Equality:
         return cls(len(gaps), max((gap for _, gap in gaps), default=0.0), first)
 
     def __str__(self) -> str:
-        """Say it in a few words."""
         if not self.steps:
             return "no step in common"
         if self.first is None:
@@ -331,10 +329,11 @@ class Findings:
 
     def against(self, base: str, name: str) -> tuple[str, str, str]:
         """Return how many times as fast, since when, and both in a sentence."""
-        timings = self.timings
+        pair = {n: self.results[n] for n in (base, name) if n in self.results}
+        timings = Findings(pair).timings
         if name == base:
             return "1", "–", f"{name} is the baseline."
-        if not {base, name} <= timings.keys():
+        if len(timings) < 2:
             return "–", "–", f"{name} against {base}: too few steps to time them."
         ratio, done = self.ratio(base, name), len(self.results[name].history)
         said = f"{name} is {ratio} times as fast as {base}"
@@ -349,9 +348,10 @@ class Findings:
         ]
         if not math.isclose(*tokens, rel_tol=0.1):
             return str(ratio), "–", f"{said}, by tokens."
-        steps, ahead = self.break_even(base, name), self.break_even(name, base)
-        if ratio.value < 1 and ahead:
-            cell = f"ahead for {ahead:,.0f} steps"
+        slow, fast = (base, name) if ratio.value > 1 else (name, base)
+        steps = self.break_even(slow, fast)
+        if ratio.value < 1 and steps:
+            cell = f"ahead for {steps:,.0f} steps"
             said += f"; its first call was cheaper, and so it is {cell}"
         elif ratio.value < 1:
             cell, said = "never", f"{said}; its first call is never earned back"
@@ -395,6 +395,5 @@ class Findings:
 
     def _run(self, name: str) -> Result:
         if name not in self.results:
-            known = ", ".join(self.results)
-            raise ValueError(f"{name!r} is not a run of this comparison: {known}")
+            raise ValueError(f"{name!r} is not one of the runs {[*self.results]}")
         return self.results[name]

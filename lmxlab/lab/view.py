@@ -35,10 +35,10 @@ class View:
         narrow = {"width": "260px", "max_width": "100%"}
         described = {"description_width": "76px"}
         self.controls: dict[str, widgets.Widget] = {
-            "x": widgets.ToggleButtons(
+            "x": widgets.Dropdown(
                 options=list(X_AXES), value="steps", description="x axis",
-                tooltips=[f"Draw against {name}" for name in X_AXES],
-                style={"button_width": "68px", "description_width": "48px"},
+                tooltip="What the plots are drawn against",
+                layout={"width": "150px"}, style={"description_width": "48px"},
             ),
             "log_loss": widgets.ToggleButton(
                 value=False, description="log loss", layout={"width": "86px"},

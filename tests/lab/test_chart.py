@@ -1,10 +1,14 @@
-"""What a frame shows, and that it costs the same however long the run has been."""
+"""What the picture shows of runs, and that it costs the same however long they are."""
 
 import io
+import random
 import subprocess
 import sys
+import time
+from xml.etree import ElementTree
 
-from lmxlab.lab.chart import MAX_POINTS, Chart, Curve
+from lmxlab.lab.chart import HEIGHT, WIDTH, Chart
+from lmxlab.lab.curves import MAX_POINTS
 import numpy as np
 from PIL import Image
 import pytest
@@ -14,10 +18,23 @@ def record(step, loss=3.0, **more):
     return {"step": step, "loss": loss, "tokens": 100, "step_seconds": 0.01, **more}
 
 
-def filled(steps, total=None, **kwargs):
+def history(steps, **metrics):
+    made = random.Random(0)
+    return [
+        record(
+            step,
+            loss=1 + 3 / step,
+            step_seconds=0.01 + step % 7 / 1e3,
+            **{name: value + made.random() for name, value in metrics.items()},
+        )
+        for step in range(1, steps + 1)
+    ]
+
+
+def filled(steps, total=None, metrics=None, **kwargs):
     chart = Chart(total or steps, **kwargs)
-    for step in range(1, steps + 1):
-        chart.add(record(step, loss=1 + 3 / step, step_seconds=0.01 + step % 7 / 1e3))
+    for each in history(steps, **(metrics or {})):
+        chart.add(each)
     return chart
 
 
@@ -25,55 +42,38 @@ def pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
-def redraws(chart, monkeypatch):
-    """Count full redraws from now on."""
-    counted = []
-    draw = chart._draw_background
-    monkeypatch.setattr(
-        chart, "_draw_background", lambda: (counted.append(1), draw())[1]
-    )
-    return counted
-
-
-# ------------------------------------------------------------------------------ curves
-
-
-@pytest.mark.parametrize("length", [0, 1, 399, 400, 401, 799, 800, 801, 12345, 100_000])
-def test_a_line_has_few_points_and_ends_where_the_run_does(length):
-    curve = Curve()
-    curve.xs, curve.ys, curve.means = (list(range(length)) for _ in range(3))
-    for xs, ys in (curve.raw(), curve.smooth()):
-        assert len(xs) == len(ys) == min(length, len(xs)) <= MAX_POINTS
-        assert length > MAX_POINTS or len(xs) == length
-        assert length == 0 or (xs[0], xs[-1]) == (0, length - 1)
-
-
-def test_the_mean_starts_at_the_first_value_and_follows():
-    curve = Curve(smoothing=0.9)
-    for step in range(50):
-        curve.add(step, 4.0)
-    assert curve.means == pytest.approx([4.0] * 50)
-    curve.add(50, 5.0)
-    assert 4.05 < curve.means[-1] < 4.15
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_not_finite_is_left_out(value):
-    chart = filled(3)
-    before = pixels(chart.png())
-    chart.loss[""].add(4, value)
-    assert (pixels(chart.png()) == before).all()
-    assert chart.loss[""].xs == [1, 2, 3]
+def legend(chart, name):
+    found = chart._plots[name].axes.get_legend()
+    return [] if found is None else [text.get_text() for text in found.get_texts()]
 
 
 # ------------------------------------------------------------------------------ frames
 
 
 def test_a_frame_of_a_long_run_draws_as_few_points_as_one_of_a_short_run():
-    chart = filled(100_000)
+    chart = filled(20_000)
     chart.png()
-    for _, line, _ in chart._lines:
-        assert len(line.get_xdata()) <= MAX_POINTS
+    for plot in chart._plots.values():
+        for _, artist, _ in plot._artists:
+            path = artist.get_path()
+            assert len(path.vertices) <= MAX_POINTS + 1
+
+
+def test_a_frame_of_a_long_run_costs_what_one_of_a_short_run_does():
+    def frame(chart):
+        step = int(chart.loss[""].xs[-1]) + 1
+        chart.add(record(step, loss=1 + step % 5 / 10))
+        started = time.process_time()
+        chart.tiles()
+        return time.process_time() - started
+
+    charts = [filled(steps, total=50_000) for steps in (1000, 40_000)]
+    for chart in charts:
+        chart.tiles()
+    short, long = zip(
+        *([frame(chart) for chart in charts] for _ in range(25)), strict=True
+    )
+    assert sorted(long)[12] < 2 * sorted(short)[12]
 
 
 def test_frames_differ_when_the_data_does_and_only_then():
@@ -85,66 +85,40 @@ def test_frames_differ_when_the_data_does_and_only_then():
     assert chart.frame_seconds > 0
 
 
-def test_a_frame_is_transparent_and_not_empty():
-    image = pixels(filled(30).png())
-    assert image.shape == (290, 840, 4)
-    assert image[0, 0, 3] == 0
-    assert 0.01 < (image[..., 3] > 0).mean() < 0.3
+def test_loss_and_speed_lie_side_by_side_and_gauges_below():
+    assert pixels(filled(9).png()).shape == (HEIGHT, WIDTH, 4)
+    chart = filled(9, metrics={"kl": 0, "margin": 1, "entropy": 2})
+    picture, tiles = pixels(chart.png()), chart.tiles()
+    assert picture.shape == (3 * HEIGHT, WIDTH, 4)
+    margin = picture[2 * HEIGHT :, : WIDTH // 2]
+    assert (margin == pixels(tiles["margin"])).all()
+    assert picture[2 * HEIGHT :, WIDTH // 2 :].max() == 0
 
 
-def test_blitted_and_redrawn_frames_are_the_same():
-    chart = filled(30, total=60)
-    chart.png()
-    for step in range(31, 41):
-        chart.add(record(step, loss=1.1))
-    blitted = pixels(chart.png())
-    chart._background = None
-    assert np.abs(pixels(chart.png()).astype(int) - blitted).max() <= 2
+def test_tiles_that_have_not_changed_are_the_same_objects():
+    chart = filled(9, metrics={"kl": 0})
+    before = chart.tiles()
+    chart.add(record(10))  # brings no kl
+    after = chart.tiles()
+    assert [name for name in before if after[name] is before[name]] == ["kl"]
 
 
-def test_a_falling_loss_moves_the_limits_rarely(monkeypatch):
-    chart = Chart(600)
-    counted = redraws(chart, monkeypatch)
-    for step in range(1, 601):
-        chart.add(record(step, loss=0.66 + 3.3 * 0.98**step))
-        if step < 20 or step % 30 == 0:
-            chart.png()
-    assert len(counted) <= 8
+def test_only_the_tiles_that_were_asked_for_are_drawn():
+    chart = filled(9, metrics={"kl": 0})
+    assert chart.plots() == ["loss", "speed", "kl"]
+    assert list(chart.tiles(only=["kl", "loss"])) == ["loss", "kl"]
 
 
-def test_the_limits_hold_the_data_and_the_references():
-    chart = Chart(100, references={"floor": 0.5, "chance": 0.2})
-    for step, loss in ((1, 4.0), (2, 6.0), (3, 1.0)):
-        chart.add(record(step, loss, eval_loss=7.0 if step == 2 else 1.0))
-        chart.png()
-        low, high = chart._axes[0].get_ylim()
-        assert low < 0.2
-        assert high > (4.0 if step == 1 else 7.0)
-    assert chart._axes[0].get_xlim() == (0, 100)
-    assert chart._axes[1].get_ylim()[0] == 0
-    assert chart._axes[1].get_ylim()[1] > 100 / 0.01
+def test_an_svg_holds_every_plot():
+    chart = filled(9, metrics={"kl": 0})
+    root = ElementTree.fromstring(chart.svg())
+    inner = [child for child in root if child.tag.endswith("svg")]
+    places = [(child.get("x"), child.get("y"), child.get("width")) for child in inner]
+    assert places == [("0", "0", "420"), ("420", "0", "420"), ("0", "290", "420")]
+    assert root.get("viewBox") == "0 0 840 580"
 
 
-def test_a_step_that_was_fast_by_chance_does_not_flatten_the_rest():
-    chart = filled(50)
-    chart.png()
-    before = chart._axes[1].get_ylim()
-    chart.add(record(51, step_seconds=1e-6))
-    chart.loss[""].add(52, 1.0)
-    chart.speed[""].high = before[1] / 10  # the mean has come back
-    chart.png()
-    assert chart._axes[1].get_ylim()[1] < before[1]
-
-
-def test_every_axis_says_its_unit():
-    chart = Chart(10, ["a", "b"], first_calls=True)
-    chart.png()
-    labels = [axes.get_ylabel() for axes in (*chart._axes, chart._bars)]
-    assert labels == ["loss (nats per token)", "tokens / s", "first call (s)"]
-    assert [axes.get_xlabel() for axes in chart._axes] == ["step", "step"]
-
-
-def test_a_picture_without_data_has_no_numbers_on_it():
+def test_a_picture_without_data_can_be_drawn():
     chart = Chart(1)
     empty = (pixels(chart.png())[..., 3] > 0).sum()
     chart.add(record(1))
@@ -152,17 +126,282 @@ def test_a_picture_without_data_has_no_numbers_on_it():
     assert (pixels(chart.png())[..., 3] > 0).sum() > empty + 200
 
 
-# ------------------------------------------------------------------- references, marks
-
-
-def texts(chart):
-    return [text.get_text().strip() for text in chart._axes[0].texts]
-
-
-def test_references_are_named_with_their_value():
-    chart = filled(5, references={"entropy floor": 0.6611})
+def test_every_axis_says_its_unit():
+    chart = Chart(10, ["a", "b"], first_calls=True)
     chart.png()
-    assert texts(chart) == ["entropy floor 0.661"]
+    labels = [plot.axes.get_ylabel() for plot in chart._plots.values()]
+    assert labels == ["loss (nats per token)", "tokens / s", "first call (s)"]
+    assert [chart._plots[name].axes.get_xlabel() for name in ("loss", "speed")] == [
+        "step",
+        "step",
+    ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_is_left_out(value):
+    chart = filled(3)
+    before = chart.tiles()["loss"]
+    chart.add(record(4, value))
+    assert chart.loss[""].xs == [1, 2, 3]
+    assert chart.tiles()["loss"] == before
+
+
+# ------------------------------------------------------------------------------ gauges
+
+
+def test_every_other_number_gets_a_gauge_when_it_arrives():
+    chart = Chart(10)
+    chart.add(record(1, grad_norm=1.0, learning_rate=1e-3, stopping=0.0, variant="a"))
+    assert chart.plots() == ["loss", "speed", "grad_norm", "learning_rate"]
+    chart.add(record(2, eval_loss=2.0, entropy=float("nan")))
+    assert "entropy" not in chart.plots()
+    chart.add(record(3, entropy=1.0))
+    assert chart.plots()[2:] == ["entropy", "grad_norm", "learning_rate"]
+
+
+def test_metrics_that_belong_together_share_a_gauge_and_come_first():
+    chart = Chart(10, gauges={"reward (points)": ["won", "lost"], "none": ["missing"]})
+    chart.add(record(1, accuracy=0.5, won=1.0, lost=2.0))
+    chart.tiles()
+    assert chart.plots()[2:] == ["reward (points)", "accuracy"]
+    assert legend(chart, "reward (points)") == ["won", "lost"]
+    won, lost = chart._plots["reward (points)"].lines
+    assert won.colour != lost.colour
+    assert won.marker != lost.marker
+    assert chart._plots["reward (points)"].axes.get_ylabel() == "reward (points)"
+
+
+def test_evaluations_are_dots_in_the_gauge_of_their_metric():
+    chart = Chart(10)
+    chart.add(record(1, accuracy=0.5, eval_accuracy=0.4, eval_bleu=3.0))
+    chart.tiles()
+    assert chart.plots()[2:] == ["accuracy", "bleu"]
+    line, dots = chart._plots["accuracy"].lines
+    assert (line.dots, dots.dots) == (False, True)
+    assert dots.curve.ys == [0.4]
+    assert legend(chart, "accuracy") == ["evaluation"]
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_there_are_not_too_many_gauges(most):
+    chart = Chart(10, gauges={"z": ["z"]}, max_gauges=most)
+    chart.add(record(1, a=1, b=2, z=3))
+    assert chart.plots()[2:] == ["z", "a"][:most]
+
+
+def test_a_metric_may_be_called_like_a_plot():
+    chart = Chart(10)
+    chart.add(record(1, speed=1.0))
+    assert list(chart.tiles()) == ["loss", "speed", "speed (metric)"]
+
+
+@pytest.mark.parametrize("gauges", [{"kl": "kl"}, {"kl": [3]}])
+def test_gauges_that_are_not_lists_of_names_are_an_error(gauges):
+    with pytest.raises(ValueError, match=r"gauges\['kl'\] must be a list of names"):
+        Chart(1, gauges=gauges)
+    with pytest.raises(ValueError, match="max_gauges must be at least 0, got -1"):
+        Chart(1, max_gauges=-1)
+
+
+# ---------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("x", "tokens"), ("x", "seconds"), ("log_loss", True), ("smoothing", 0.0),
+     ("smoothing", 0.99), ("cursor", 30.0), ("log_x", True)],
+)  # fmt: skip
+def test_a_setting_takes_effect_at_the_next_frame_and_can_be_taken_back(name, value):
+    chart = filled(40, total=60, metrics={"kl": 0})
+    before, now = chart.tiles(), getattr(chart, name)
+    setattr(chart, name, value)
+    assert getattr(chart, name) == value
+    changed = [plot for plot, png in chart.tiles().items() if png != before[plot]]
+    assert changed == (["loss"] if name == "log_loss" else ["loss", "speed", "kl"])
+    setattr(chart, name, now)
+    chart.tiles()
+    for plot in chart._plots.values():  # the limits may still be those of the value
+        plot._limits, plot._background = (False, 0.0, 1.0), None
+    assert chart.tiles() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("x", "token", "did you mean 'tokens'"), ("x", None, "x must be one of"),
+     ("log_loss", 1, "log_loss must be True or False, got 1"),
+     ("smoothing", 1.0, r"smoothing must be in \[0, 0.99\], got 1.0"),
+     ("smoothing", -0.1, r"smoothing must be in \[0, 0.99\]"),
+     ("smoothing", "0.5", "smoothing must be a finite number, got '0.5'"),
+     ("cursor", float("nan"), "cursor must be a finite number, got nan"),
+     ("cursor", True, "cursor must be a finite number")],
+)  # fmt: skip
+def test_a_wrong_setting_is_an_error_and_changes_nothing(name, value, message):
+    chart = filled(3)
+    before = getattr(chart, name)
+    with pytest.raises(ValueError, match=message):
+        setattr(chart, name, value)
+    assert getattr(chart, name) == before
+
+
+def test_smoothing_applies_to_the_loss_and_not_to_evaluations():
+    chart = Chart(10)
+    for step in (1, 2, 3):
+        chart.add(record(step, loss=step, eval_loss=step, kl=step))
+    chart.smoothing = 0.0
+    assert chart.loss[""].smooth()[1].tolist() == [1, 2, 3]
+    chart.smoothing = 0.9
+    assert chart.loss[""].smooth()[1][-1] < 2.2
+    assert chart.held_out[""].smooth()[1].tolist() == [1, 2, 3]
+
+
+def test_the_x_axis_is_the_whole_run_whatever_it_counts():
+    chart = filled(100, total=400)
+    assert chart.x_end == 400
+    chart.x = "tokens"
+    assert 40_000 <= chart.x_end < 45_000
+    chart.tiles()
+    assert chart._plots["speed"].axes.get_xlim() == (0, chart.x_end)
+    chart.x = "seconds"
+    assert chart.x_end == pytest.approx(400 * 0.013, rel=0.1)
+
+
+def test_the_cursor_stays_with_its_step_when_the_axis_changes():
+    chart = filled(50)
+    chart.cursor = 20.0
+    chart.x = "tokens"
+    assert chart.cursor == 2000
+    chart.x = "steps"
+    assert chart.cursor == 20
+
+
+def test_marks_lie_at_their_step_on_every_axis():
+    chart = filled(50)
+    chart.mark(20, "beta 1")
+    chart.x = "tokens"
+    chart.tiles()
+    assert [plot.marks for plot in chart._plots.values()] == [[(2000.0, "beta 1")]] * 2
+
+
+# ---------------------------------------------------------------------------- read-out
+
+
+def test_the_read_out_is_exact_for_every_curve():
+    chart = filled(2000, metrics={"kl": 5})
+    chart.add(record(2001, loss=0.5, eval_loss=0.75))
+    kept = history(2000, kl=5)
+    assert chart.read(1234.4) == {
+        "loss": kept[1233]["loss"],
+        "eval_loss": 0.75,
+        "tokens/s": 100 / kept[1233]["step_seconds"],
+        "kl": kept[1233]["kl"],
+    }
+    chart.x = "tokens"
+    assert chart.read(100 * 77 + 49)["kl"] == kept[76]["kl"]
+
+
+def test_the_read_out_names_runs_and_pins():
+    chart = Chart(10, ["a", "b"])
+    chart.add(record(1, loss=1.0), "a")
+    chart.add(record(1, loss=2.0), "b")
+    chart.pin("old", [record(1, loss=3.0)])
+    losses = {name: y for name, y in chart.read(1).items() if name.endswith("loss")}
+    assert losses == {"a, loss": 1.0, "b, loss": 2.0, "old, loss": 3.0}
+
+
+@pytest.mark.parametrize("x", [float("nan"), None, "3"])
+def test_a_read_out_of_nowhere_is_an_error(x):
+    with pytest.raises(ValueError, match="x must be a finite number, got"):
+        Chart(1).read(x)
+
+
+# -------------------------------------------------------------------------------- pins
+
+
+def test_a_pinned_run_is_in_every_plot_and_its_legend_until_it_is_unpinned():
+    chart = filled(20, metrics={"kl": 0})
+    before = chart.tiles()
+    chart.pin("small lr", history(20, kl=9))
+    pinned = chart.tiles()
+    for name in pinned:
+        assert pinned[name] != before[name]
+        assert legend(chart, name) == ["this run", "small lr"]
+        lines = chart._plots[name].lines
+        own = next(line for line in lines if line.label == "this run")
+        kept = next(line for line in lines if line.label == "small lr")
+        assert (own.kept, kept.kept) == (False, True)
+        assert own.colour != kept.colour
+        assert own.dash != kept.dash
+    chart.unpin("small lr")
+    assert chart.tiles() == before
+
+
+def test_pins_keep_their_looks_when_another_goes():
+    chart = filled(5)
+    for name in ("a", "b", "c"):
+        chart.pin(name, history(5))
+    chart.tiles()
+    looks = {
+        line.label: line.colour for line in chart._plots["loss"].lines if line.kept
+    }
+    chart.unpin("a")
+    chart.tiles()
+    after = {
+        line.label: line.colour for line in chart._plots["loss"].lines if line.kept
+    }
+    assert after.items() < looks.items()
+
+
+def test_five_pins_are_told_apart_without_colour():
+    chart = filled(5)
+    for number in range(5):
+        chart.pin(f"run {number}", history(5))
+    chart.tiles()
+    lines = [line for line in chart._plots["speed"].lines if line.kept]
+    assert (
+        len({str(line.dash) for line in lines}) == len({x.colour for x in lines}) == 5
+    )
+    with pytest.raises(ValueError, match="5 are pinned; unpin one of"):
+        chart.pin("one more", history(5))
+    chart.pin("run 3", history(9))  # replaces one
+
+
+def test_pins_are_smoothed_like_the_rest():
+    chart = filled(5)
+    chart.pin("old", [record(1, loss=1.0), record(2, loss=3.0)])
+    chart.smoothing = 0.0
+    chart.tiles()
+    assert chart._plots["loss"].lines[-2].curve.smooth()[1].tolist() == [1.0, 3.0]
+
+
+def test_a_pinned_run_that_was_longer_is_shown_whole():
+    chart = filled(5)
+    chart.pin("old", history(50))
+    assert chart.x_end == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "message"),
+    [("", [record(1)], "name must be another one, not empty, got ''"),
+     ("old", [], "records of 'old' are empty"),
+     ("old", [record(1), {"step": 2, "loss": 1, "tokens": 3}],
+      r"records\[1\] of 'old' lacks 'step_seconds'")],
+)  # fmt: skip
+def test_a_run_that_cannot_be_pinned_is_an_error(name, records, message):
+    chart = filled(3)
+    before = chart.tiles()
+    with pytest.raises(ValueError, match=message):
+        chart.pin(name, records)
+    assert chart.tiles() == before
+
+
+def test_unpinning_what_is_not_pinned_is_an_error():
+    chart = filled(3)
+    chart.pin("small", history(3))
+    with pytest.raises(ValueError, match="did you mean 'small'"):
+        chart.unpin("smal")
+
+
+# --------------------------------------------------------------------------- marks
 
 
 def test_marks_of_one_slider_merge_while_it_moves():
@@ -178,17 +417,18 @@ def test_marks_of_one_slider_merge_while_it_moves():
         (54, "learning_rate 54"),
         (90, "learning_rate 90"),
     ]
-    chart.png()
-    assert texts(chart) == [text for _, text in chart.marks]
 
 
-def test_marks_do_not_pile_up_from_redraw_to_redraw():
-    chart = filled(100)
-    for step in (10, 40, 80):
-        chart.mark(step, f"learning_rate {step}")
-        chart.png()
-    assert len(texts(chart)) == 3
-    assert len(chart._axes[1].collections) == 3
+def test_the_words_of_marks_are_in_the_loss_plot_and_their_lines_everywhere():
+    chart = filled(100, references={"entropy floor": 0.6611})
+    chart.mark(50, "beta 1")
+    chart.tiles()
+    texts = {
+        name: [text.get_text().strip() for text in plot.axes.texts]
+        for name, plot in chart._plots.items()
+    }
+    assert texts == {"loss": ["entropy floor 0.661", "beta 1"], "speed": []}
+    assert len(chart._plots["speed"].axes.collections) == 1
 
 
 # ------------------------------------------------------------------------ several runs
@@ -197,25 +437,26 @@ def test_marks_do_not_pile_up_from_redraw_to_redraw():
 def test_several_runs_are_named_and_told_apart_without_colour():
     chart = Chart(5, ["eager", "compiled"], first_calls=True)
     for name in chart.names:
-        chart.add(record(1, first_call_seconds=0.5), name)
+        chart.add(record(1, first_call_seconds=0.5, kl=1.0), name)
         chart.add(record(2), name)
     chart.png()
-    legend = chart._axes[0].get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["eager", "compiled"]
-    styles = {line.get_linestyle() for line in legend.get_lines()}
-    assert len(styles) == 2
+    assert legend(chart, "loss") == legend(chart, "kl") == ["eager", "compiled"]
+    handles = chart._plots["loss"].axes.get_legend().get_lines()
+    assert len({line.get_linestyle() for line in handles}) == 2
 
 
 def test_what_first_calls_cost_is_a_bar_and_no_point_of_the_curve():
     chart = Chart(5, ["a", "b"], first_calls=True)
+    before = chart.tiles()["first_calls"]
     chart.add(record(1, first_call_seconds=0.5), "a")
     chart.add(record(2, first_call_seconds=0.25), "a")
     chart.add(record(3), "a")
     assert chart.first_calls == {"a": 0.75}
     assert chart.speed["a"].xs == [3]
-    chart.png()
-    assert [bar.get_height() for bar in chart._bars.patches] == [0.75, 0.0]
-    assert chart._bars.patch.get_alpha() == 0  # on black, too
+    assert chart.tiles()["first_calls"] != before
+    bars = chart._plots["first_calls"].axes
+    assert [bar.get_height() for bar in bars.patches] == [0.75, 0.0]
+    assert bars.patch.get_alpha() == 0  # on black, too
 
 
 # --------------------------------------------------------------------------- no pyplot
@@ -227,7 +468,8 @@ import sys
 from lmxlab.lab import Compare, LivePlot, Panel
 from lmxlab.lab.chart import Chart
 from lmxlab.training.config import TrainConfig
-Chart(3, ["a", "b"], first_calls=True).png()
+chart = Chart(3, ["a", "b"], first_calls=True)
+chart.png(), chart.svg()
 plot = LivePlot()
 plot.on_train_begin(TrainConfig(max_steps=2))
 plot.on_train_end([])

@@ -23,7 +23,7 @@ def experiment(learning_rate=1e-2, width=8, max_steps=10**6):
 
 
 def test_the_status_is_fresh_also_where_frames_are_dear(monkeypatch):
-    def dear(chart):
+    def dear(chart, only):
         time.sleep(0.1)  # so that frames are seconds apart
         return {"loss": b""}
 
@@ -50,7 +50,7 @@ def test_a_click_shows_before_the_picture_is_drawn(monkeypatch):
     lab = Panel(experiment)
     lab.buttons["step"].click()
     monkeypatch.setattr(
-        Chart, "tiles", lambda chart: seen.append(lab.status.value) or {}
+        Chart, "tiles", lambda chart, only: seen.append(lab.status.value) or {}
     )
     lab.buttons["stop"].click()
     assert 'data-state="stopped"' in seen[0]
@@ -100,6 +100,16 @@ def test_each_plot_has_a_tile_and_gauges_come_by_themselves():
     )
 
 
+def test_a_live_frame_renews_two_plots_and_one_gauge_in_turn():
+    lab = Panel(experiment)
+    lab.state = "running"
+    plots = ["loss", "speed", "a", "b", "c"]
+    assert [lab._due_now(plots)[2] for _ in range(4)] == ["b", "c", "a", "b"]
+    assert all(lab._due_now(plots)[:2] == ["loss", "speed"] for _ in range(3))
+    lab.state = "paused"
+    assert lab._due_now(plots) == plots
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -133,6 +143,10 @@ def test_the_cursor_reads_exact_values():
     lab.view.controls["cursor"].value = 0.0
     assert lab.view.reading.value == ""
     assert lab._chart.cursor is None
+    lab.view.controls["cursor"].value = 0.5
+    lab.buttons["reset"].click()  # and what was read of the last run goes
+    assert lab.view.reading.value == ""
+    assert lab.view.controls["cursor"].value == 0
 
 
 # ---------------------------------------------------------------------------- kept runs

@@ -22,7 +22,8 @@ KNOBS = [Knob("learning_rate"), Knob("batch_size", [2, 4]), Knob("max_grad_norm"
 def _undrawn(monkeypatch):
     """Frames cost most of the time, and these tests are about the rest."""
     monkeypatch.setattr(Chart, "png", lambda chart: b"")
-    monkeypatch.setattr(Chart, "tiles", lambda chart: {"loss": b""})
+    monkeypatch.setattr(Chart, "plots", lambda chart: ["loss"])
+    monkeypatch.setattr(Chart, "tiles", lambda chart, only: {"loss": b""})
 
 
 class Lagging(Run):
