@@ -21,7 +21,7 @@ from lmxlab.lab.controls import Controls
 from lmxlab.lab.driver import ACTIVE
 from lmxlab.lab.knobs import Knob
 from lmxlab.lab.live import Pacer, in_notebook
-from lmxlab.lab.panel import Result, Run, build, throughput
+from lmxlab.lab.run import Result, Run, build, throughput
 from lmxlab.lab.timing import Findings, seconds_of
 from lmxlab.training.record import Record
 import mlx.core as mx
@@ -204,8 +204,7 @@ class Compare(Controls):
             Exception: What ended the last of the variants, if each has failed.
         """
         self._check_wanted(steps, seconds)
-        usual, self._wanted = self.seconds, steps
-        self.seconds = seconds or usual
+        usual, self._wanted, self.seconds = self.seconds, steps, seconds or self.seconds
         try:
             self._run_now(settings, lambda: False)
         finally:

@@ -17,7 +17,7 @@ import itertools
 import math
 import statistics
 
-from lmxlab.lab.panel import Result, throughput
+from lmxlab.lab.run import Result, throughput
 from lmxlab.training.record import Record
 
 ROUND = 5  # steps of a run's turn, where nothing else is known

@@ -511,6 +511,18 @@ def test_the_panel_shows_the_table_as_it_grows():
     assert lab._table.value == ""
 
 
+def test_a_long_comparison_has_its_table_at_the_end():
+    lab = duel(variants=THREE)
+    made = lab.run(steps=4)
+    lab.state, lab._tabled = "running", ""
+    lab._last, lab._table.value = {"step": 5000, "variant": "a"}, "before"
+    lab._refresh()
+    assert lab._table.value == "before"
+    lab.state = "stopped"
+    lab._refresh()
+    assert lab._table.value == made.table_html(dict(zip(THREE, COLOURS, strict=False)))
+
+
 def test_another_baseline_comes_first():
     outcome = duel(variants=THREE, baseline="c").run()
     assert outcome.names == ["c", "a", "b"]

@@ -5,7 +5,7 @@ import math
 import random
 from types import SimpleNamespace
 
-from lmxlab.lab.panel import Result
+from lmxlab.lab.run import Result
 from lmxlab.lab.timing import Equality, Findings, LossAt, Ratio, Timing
 import pytest
 
