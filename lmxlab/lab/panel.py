@@ -182,10 +182,8 @@ class Panel(Controls):
             self._keeper.note(self.result.trainer)
 
     def _end(self, state: str) -> None:
-        super()._end(state)
-        if self.result is not None:
-            self._keeper.note(self.result.trainer)
-            self._keeper.finish(state)
+        super()._end(state)  # its last refresh notes what there is
+        self._keeper.finish(state)
 
     def _more(self) -> list[Any]:
         return [self._keeper.box]

@@ -7,10 +7,10 @@ On the disk a record is a line of JSON as Python writes it, with ``NaN`` and
 from collections.abc import Iterable
 import csv
 from dataclasses import asdict, is_dataclass
-from heapq import heappop, heappush, heappushpop
 import json
 import math
 from pathlib import Path
+import statistics
 from typing import Any, Protocol
 import warnings
 
@@ -40,8 +40,6 @@ class HasHistory(Protocol):
 class Tally:
     """The summary of a run, brought up to date with each record.
 
-    The median is exact, at a cost of log n a record: two heaps meet in the middle.
-
     Attributes:
         given: Numbers that no record holds: ``traces`` and ``peak_memory``.
 
@@ -60,8 +58,7 @@ class Tally:
         self._seconds = 0.0
         self._loss: float | None = None
         self._eval_loss: float | None = None
-        self._slow: list[float] = []  # negated, so that its first is the fastest
-        self._fast: list[float] = []
+        self._rates: list[float] = []
 
     def add(self, record: Record) -> None:
         """Take one record in."""
@@ -73,22 +70,16 @@ class Tally:
         if "first_call_seconds" in record:
             self._first_calls += 1
         elif "tokens" in record:
-            rate = record["tokens"] / max(seconds, 1e-9)
-            heappush(self._fast, -heappushpop(self._slow, -rate))
-            if len(self._fast) > len(self._slow):
-                heappush(self._slow, -heappop(self._fast))
+            self._rates.append(record["tokens"] / max(seconds, 1e-9))
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers, see :meth:`lmxlab.lab.runs.KeptRun.summary`."""
-        median = None
-        if self._slow:
-            ends = -self._slow[0], (self._fast or [-self._slow[0]])[0]
-            even = len(self._slow) == len(self._fast)
-            median = sum(ends) / 2 if even else ends[0]
         return {
             "loss": self._loss,
             "eval_loss": self._eval_loss,
-            "tokens_per_second": median,
+            "tokens_per_second": statistics.median(self._rates)
+            if self._rates
+            else None,
             "peak_memory": self.given.get("peak_memory"),
             "seconds": self._seconds,
             "steps": self._steps,
