@@ -17,6 +17,8 @@ def complaints(figure: Figure) -> list[str]:
         for text in figure.findobj(Text)
         if text.get_visible() and text.get_text().strip() and drawn(text)
     ]
+    beyond = [text for axes in figure.axes for text in out_of_view(axes)]
+    shown = [text for text in shown if text not in beyond]
     boxes = [text.get_window_extent(renderer).padded(-1) for text in shown]
     width, height = canvas.get_width_height()
     found = [
@@ -52,6 +54,19 @@ def drawn(text: Text) -> bool:
     """Whether the text belongs to axes whose decorations are drawn, or to none."""
     axes = text.axes
     return axes is None or axes.axison or text in axes.texts
+
+
+def out_of_view(axes) -> list[Text]:
+    """Labels of ticks that lie beyond the ends of an axis; they are not drawn."""
+    return [
+        label
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        for label in (tick.label1, tick.label2)
+        if not min(axis.get_view_interval()) - 1e-9
+        <= tick.get_loc()
+        <= max(axis.get_view_interval()) + 1e-9
+    ]
 
 
 def sharing(axes, name):

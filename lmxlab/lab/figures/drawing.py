@@ -24,8 +24,8 @@ def sketch(width: float = 84.0, height: float = 28.0) -> tuple[Figure, Axes]:
 
     Example:
         >>> figure, axes = sketch(40, 20)
-        >>> figure.get_size_inches().tolist(), axes.get_xlim()
-        ([4.0, 2.0], (0.0, 40.0))
+        >>> figure.get_size_inches().tolist(), axes.axison
+        ([4.0, 2.0], False)
     """
     figure = Figure(figsize=(width / 10, height / 10))
     axes = figure.add_axes((0, 0, 1, 1))
