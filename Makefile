@@ -51,10 +51,11 @@ bench: $(LAB_STAMP) ## measure the training step and the live plot here
 
 test: lint test-unit test-notebooks test-browser ## everything that follows
 
-lint: $(TEST_STAMP) ## ruff, mypy, notebooks free of outputs
+lint: $(TEST_STAMP) ## ruff, mypy, spelling, notebooks free of outputs
 	$(timed) $(BIN)/ruff check .; \
 	$(BIN)/ruff format --check .; \
 	$(BIN)/mypy; \
+	$(BIN)/codespell *.md Makefile book lmxlab notebooks tests; \
 	$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify --keep-id $(NOTEBOOKS))
 
 test-unit: $(TEST_STAMP) ## unit tests, and the examples in docstrings

@@ -167,6 +167,8 @@ def sections_deliver(nb: Notebook, path: Path) -> Iterator[str]:
     learn = " ".join(map(prose, section(nb, "What you will learn")))
     if not (re.search(r"\d minutes", learn) and re.search(r"\d [MG]B\b", learn)):
         yield "'What you will learn' gives no time ('20 minutes') and memory ('300 MB')"
+    if not re.search(r"Difficulty: (easy|medium|hard)\b", learn):
+        yield "'What you will learn' does not say 'Difficulty: easy', medium or hard"
     idea = section(nb, "The idea")
     if (count := words(idea)) > IDEA_WORDS:
         yield f"'The idea' takes {count} words, more than {IDEA_WORDS}"
@@ -272,6 +274,20 @@ def images(nb: Notebook, path: Path) -> Iterator[str]:
                 yield f"cell {number} loads {target!r} from the network: ship it here"
 
 
+def the_way_on(nb: Notebook, path: Path) -> Iterator[str]:
+    """The summary links to the next notebook; that of the last one to the first."""
+    own = re.match(r"\d+", path.stem)
+    if own is None:
+        return
+    others = {
+        int(other.name[:2]): other.name for other in path.parent.glob("??_*.ipynb")
+    }
+    following = others.get(int(own[0]) + 1) or others.get(0)
+    linked = [t for cell in section(nb, "Summary") for t in targets(cell)]
+    if following not in [None, path.name, *linked]:
+        yield f"the summary does not link to {following}, where the learner goes on"
+
+
 RULES: list[Rule] = [
     valid_format,
     stripped,
@@ -282,6 +298,7 @@ RULES: list[Rule] = [
     skeleton,
     sections_deliver,
     links,
+    the_way_on,
     images,
 ]
 

@@ -52,7 +52,7 @@ def fine_cells() -> Cells:
         cells.append(new_markdown_cell(f"## {title}\n\nSome words about it."))
         match title:
             case "What you will learn":
-                cells[-1].source += " It takes 20 minutes and 300 MB."
+                cells[-1].source += " Difficulty: easy. 20 minutes, 300 MB."
                 cells.append(new_code_cell("import lmxlab\nimport mlx.core as mx"))
             case "The idea":
                 cells[-1].source += "\n\n![A falling curve](curve.svg)"
@@ -130,6 +130,22 @@ def test_the_first_notebook_may_do_without_a_formula(tmp_path):
     assert "the sections are" in complaints(tmp_path, cells, name="01_other")[0]
 
 
+def test_the_summary_leads_to_the_next_notebook_and_the_last_one_to_the_first(tmp_path):
+    def lint_of(name, words):
+        cells = fine_cells()
+        find(cells, "## Summary").source += f"\n\n{words}"
+        return complaints(tmp_path, cells, name=name)
+
+    onward, back = "Go on to [03](03_c.ipynb).", "Back to [00](00_a.ipynb)."
+    for name in ("00_a", "02_b", "03_c"):
+        (tmp_path / f"{name}.ipynb").write_text("{}")
+    assert lint_of("02_b", onward) == []
+    assert "03_c.ipynb, where the learner goes on" in lint_of("02_b", "The end.")[0]
+    assert "does not link to 03_c" in lint_of("02_b", back)[0]
+    assert lint_of("03_c", back) == []
+    assert "does not link to 00_a" in lint_of("03_c", "The end.")[0]
+
+
 FAULTS = {
     "ids that repeat": (
         lambda cells: cells[3].update(id="cell-2"),
@@ -174,6 +190,7 @@ FAULTS = {
     "a section missing": (drop("## Break it"), "the sections are"),
     "a section renamed": (swap("## Summary", "Summary", "The end"), "sections are"),
     "a second title": (add("# Another title"), "one level-1 heading"),
+    "no difficulty": (swap("## What you will", "easy", "so so"), "does not say"),
     "no time": (swap("## What you will", "20 minutes", "a while"), "no time"),
     "a long idea": (swap("## The idea", "Some", "word " * 150), "'The idea' takes"),
     "no picture": (swap("## The idea", "![A", "[A"), "'The idea' has no picture"),

@@ -66,7 +66,7 @@ def box(
     words: str = "",
     *,
     colour: str = COLOURS[0],
-    fill: float = 0.18,
+    fill: float = 0.1,
     size: float = SIZE,
     dashed: bool = False,
 ) -> None:
