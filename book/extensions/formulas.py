@@ -1,0 +1,27 @@
+"""Formulas in docstrings, kept as they stand: indented blocks become literal ones.
+
+A docstring that is read in an editor says "the loss is", leaves a line empty and indents
+the formula. Sphinx would set that block as running text; two colons tell it not to.
+"""
+
+from typing import Any
+
+from sphinx.application import Sphinx
+
+
+def literal_blocks(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Put ``::`` before each block that is indented and has an empty line above."""
+    for number in range(len(lines) - 1, 1, -1):
+        block, empty, above = lines[number], lines[number - 1], lines[number - 2]
+        flat = above.strip() and not above.startswith(" ")
+        listed = above.startswith(("-", "*", ">>>")) or block.strip().startswith(">>>")
+        if block.startswith("    ") and not empty.strip() and flat and not listed:
+            lines[number - 1 : number] = ["", "::", ""]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Run before napoleon reads the sections."""
+    app.connect("autodoc-process-docstring", literal_blocks, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
