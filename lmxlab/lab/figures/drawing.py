@@ -34,7 +34,9 @@ def sketch(width: float = 84.0, height: float = 28.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def plot(width: float = 8.4, height: float = 2.6, columns: int = 1) -> Any:
+def plot(
+    width: float = 8.4, height: float = 2.6, columns: int = 1
+) -> tuple[Figure, Any]:
     """Return a figure for curves or bars, and its axes without top and right lines.
 
     Args:
