@@ -62,7 +62,7 @@ def grpo_loss(
     completions: mx.array, rewards: mx.array, beta: Knob = 0.1, epsilon: Knob = 0.2, *,
     old_log_probs: Maybe = None, mask: Maybe = None, group_size: int | None = None,
     epsilon_high: Knob | None = None, loss_type: LossType = "grpo",
-    advantages: Maybe = None, ref_log_probs: Maybe = None, temperature: float = 1.0,
+    advantages: Maybe = None, ref_log_probs: Maybe = None, temperature: Knob = 1.0,
     scale_rewards: bool | None = None, max_length: int | None = None,
     return_metrics: Literal[False] = False,
 ) -> mx.array: ...
@@ -72,7 +72,7 @@ def grpo_loss(
     completions: mx.array, rewards: mx.array, beta: Knob = 0.1, epsilon: Knob = 0.2, *,
     old_log_probs: Maybe = None, mask: Maybe = None, group_size: int | None = None,
     epsilon_high: Knob | None = None, loss_type: LossType = "grpo",
-    advantages: Maybe = None, ref_log_probs: Maybe = None, temperature: float = 1.0,
+    advantages: Maybe = None, ref_log_probs: Maybe = None, temperature: Knob = 1.0,
     scale_rewards: bool | None = None, max_length: int | None = None,
     return_metrics: Literal[True],
 ) -> tuple[mx.array, Metrics]: ...
@@ -95,7 +95,7 @@ def grpo_loss(
     loss_type: LossType = "grpo",
     advantages: mx.array | None = None,
     ref_log_probs: mx.array | None = None,
-    temperature: float = 1.0,
+    temperature: Knob = 1.0,
     scale_rewards: bool | None = None,
     max_length: int | None = None,
     return_metrics: bool = False,
@@ -285,7 +285,7 @@ def grpo_diagnostics(
 
 
 def completion_logits(
-    model: nn.Module, prompts: mx.array, completions: mx.array, temperature: float = 1.0
+    model: nn.Module, prompts: mx.array, completions: mx.array, temperature: Knob = 1.0
 ) -> mx.array:
     """Logits of the completion tokens, divided by the temperature.
 
@@ -307,7 +307,8 @@ def completion_logits(
         (2, 3, 5)
     """
     in_range("temperature", temperature, 0)
-    if temperature == 0:
+    live = isinstance(temperature, mx.array)  # a traced step does not know its value
+    if not live and temperature == 0:
         raise ValueError(
             "temperature must be above 0, got 0: a policy that always takes its "
             "likeliest token has no log-probabilities to learn from"
@@ -315,7 +316,7 @@ def completion_logits(
     tokens = mx.concatenate([prompts, completions], axis=1)
     # Position j predicts token j + 1, so the first completion token is at P - 1.
     logits = logits_of(model, tokens[:, :-1])[:, prompts.shape[1] - 1 :]
-    return logits if temperature == 1 else logits / temperature
+    return logits / temperature if live or temperature != 1 else logits
 
 
 def _log_ratio(
@@ -358,7 +359,7 @@ def _reference(
     ref_log_probs: mx.array | None,
     prompts: mx.array,
     completions: mx.array,
-    temperature: float,
+    temperature: Knob,
     beta: Knob,
 ) -> mx.array | None:
     """Log-probabilities (B, C) under the reference, or None if none is asked for."""

@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 Draw: TypeAlias = Callable[[int, np.random.Generator], npt.ArrayLike]
 
-DTYPES = (np.int32, np.int32, *[np.float32] * 6)  # of the arrays of a batch, in order
+DTYPES = (np.int32, np.int32, *[np.float32] * 7)  # of the arrays of a batch, in order
 
 
 class Rollouts(NamedTuple):
@@ -119,11 +119,11 @@ def rollout(
 class GRPOBatches(Iterator[tuple[npt.NDArray[Any], ...]]):
     """Endless batches of fresh rollouts, and the loss that suits them.
 
-    A batch is ``(prompts, completions, log_probs, mask, rewards, advantages, equal)``,
-    with ``ref_log_probs`` at the end if there is a reference: NumPy arrays of B rows.
-    ``rewards`` is (B, F), one column for each function; ``equal`` is 1 for the rows
-    of a group whose rewards are all equal. Advantages are taken over whole groups, so
-    that a batch may be split afterwards.
+    A batch is ``(prompts, completions, log_probs, mask, rewards, advantages, equal,
+    temperature)``, with ``ref_log_probs`` at the end if there is a reference: NumPy
+    arrays of B rows. ``rewards`` is (B, F), one column for each function; ``equal`` is
+    1 for the rows of a group whose rewards are all equal. Advantages are taken over
+    whole groups, so that a batch may be split afterwards.
 
     If a reward function raises, that rollout is given up, and the next is a new one.
 
@@ -139,7 +139,8 @@ class GRPOBatches(Iterator[tuple[npt.NDArray[Any], ...]]):
         n_prompts: Prompts in a rollout.
         group_size: Completions G of each prompt: a rollout has n_prompts * G rows.
         stop_token: Ends a completion.
-        temperature: Of sampling, and of the loss; more than 0.
+        temperature: Of sampling and the loss, above 0. Set anew, it acts from the next
+            rollout on.
         seed: Integer, at least 0.
         epochs: How often each rollout is gone through.
         minibatches: Batches that a rollout is cut into, each of whole groups.
@@ -191,8 +192,6 @@ class GRPOBatches(Iterator[tuple[npt.NDArray[Any], ...]]):
                 "ref_model is the policy itself, and would move along with it; pass "
                 "copy.deepcopy(model)"
             )
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperature must be above 0, got {temperature}")
         self.model, self.ref_model = model, ref_model
         self.max_new_tokens = at_least("max_new_tokens", max_new_tokens, 1)
         self.n_prompts = at_least("n_prompts", n_prompts, 1)
@@ -213,6 +212,17 @@ class GRPOBatches(Iterator[tuple[npt.NDArray[Any], ...]]):
         self.position = 0  # rollouts done
         self.served = 0  # batches given out of the present one
         self._present: list[npt.NDArray[Any]] = []
+
+    @property
+    def temperature(self) -> float:
+        """What the next rollout is sampled at."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"temperature must be above 0, got {value}")
+        self._temperature = value
 
     def __next__(self) -> tuple[npt.NDArray[Any], ...]:
         """Return the next batch, of a new rollout where the present one is used up."""
@@ -248,7 +258,8 @@ class GRPOBatches(Iterator[tuple[npt.NDArray[Any], ...]]):
             :func:`grpo_diagnostics <lmxlab.training.grpo.grpo_diagnostics>`, with
             ``reward_NAME``, the mean of each function, if there are several.
         """
-        prompts, completions, old, mask, rewards, advantages, equal, *ref = batch
+        prompts, completions, old, mask, rewards, advantages, equal, *rest = batch
+        temperature, *ref = rest
         if beta is None:
             beta = 0.1 if ref else 0.0
         loss, metrics = grpo_loss(
@@ -265,7 +276,7 @@ class GRPOBatches(Iterator[tuple[npt.NDArray[Any], ...]]):
             loss_type=self.loss_type,
             advantages=advantages,
             ref_log_probs=ref[0] if ref else None,
-            temperature=self.temperature,
+            temperature=temperature[0],  # one for all rows
             max_length=self.max_new_tokens,
             return_metrics=True,
         )
@@ -349,13 +360,13 @@ class GRPOBatches(Iterator[tuple[npt.NDArray[Any], ...]]):
             self.position += 1
             raise
         total = mx.array((rewards * self._weights).sum(axis=1))
-        scale = self.scale_rewards
-        if scale is None:
-            scale = self.loss_type != "dr_grpo"
+        default = self.loss_type != "dr_grpo"
+        scale = default if self.scale_rewards is None else self.scale_rewards
         advantages = group_advantages(total, self.group_size, scale=scale)
         by_group = np.array(total).reshape(self.n_prompts, self.group_size)
         equal = (by_group.min(axis=1) == by_group.max(axis=1)).repeat(self.group_size)
-        batch = [*rollouts, rewards, advantages, equal]
+        temperatures = np.full(len(equal), self.temperature)
+        batch = [*rollouts, rewards, advantages, equal, temperatures]
         if self.ref_model is not None:
             pair = rollouts.prompts, rollouts.completions
             with evaluation_mode(self.ref_model):

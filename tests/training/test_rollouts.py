@@ -16,6 +16,7 @@ import pytest
 POOL = np.arange(20, dtype=np.int32).reshape(10, 2) % 11
 STOP = 3
 NAMES = ("prompts", "completions", "old", "mask", "rewards", "advantages", "equal")
+NAMES += ("temperature",)
 
 
 def evens(prompt, completion):
@@ -99,7 +100,7 @@ def test_a_batch_is_groups_of_completions_and_how_they_compare(tiny):
     data = make(model, [evens, (brevity, 0.5)], ref_model=tiny(seed=1), temperature=0.8)
     *arrays, ref = next(data)
     batch = dict(zip(NAMES, arrays, strict=True))
-    assert [a.dtype.kind for a in (*arrays, ref)] == list("iiffffff")
+    assert [a.dtype.kind for a in (*arrays, ref)] == list("iifffffff")
     assert batch["completions"].shape == (12, 5)
     groups = batch["prompts"].reshape(4, 3, 2)
     assert (groups == groups[:, :1]).all()
