@@ -20,6 +20,7 @@ comma := ,
 with_extras = $(1)$(if $(EXTRAS),$(comma)$(EXTRAS))
 LAB_STAMP := $(VENV)/.lab-stamp$(if $(EXTRAS),-$(EXTRAS))
 TEST_STAMP := $(VENV)/.test-stamp$(if $(EXTRAS),-$(EXTRAS))
+BOOK_STAMP := $(VENV)/.book-stamp$(if $(EXTRAS),-$(EXTRAS))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Nothing but packages is ever downloaded: no Python by uv, no browser by playwright.
@@ -30,7 +31,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 timed = @set -e; trap 'echo "== $@: $$SECONDS s"' EXIT;
 
 .PHONY: help lab doctor bench test lint format test-unit test-notebooks test-browser \
-	coverage clean
+	coverage book test-book clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' Makefile
@@ -77,6 +78,18 @@ test-browser: $(TEST_STAMP) ## buttons and sliders, in JupyterLab in Chromium
 coverage: $(TEST_STAMP) ## the lines that the unit tests do not reach
 	@LMXLAB_RUNS=off $(BIN)/python -m pytest --ignore=tests/browser --cov=lmxlab
 
+# ---- the book ----
+
+# The source root is the repository: notebooks are neither copied nor linked.
+book: $(BOOK_STAMP) ## run the notebooks and build the book into _build/html/book
+	$(timed) LMXLAB_RUNS=off $(BIN)/python -m sphinx -W --keep-going -n -q -c book \
+		. _build/html
+	@echo "The book: _build/html/book/index.html"
+
+test-book: book $(TEST_STAMP) ## the built book in Chromium
+	$(timed) LMXLAB_REQUIRE_BOOK=1 $(BIN)/python -m pytest --durations=10 \
+		tests/browser/test_book.py
+
 format: $(TEST_STAMP) ## format the code, clear the notebooks
 	@$(BIN)/ruff check --fix --exit-zero . && $(BIN)/ruff format .
 	@$(if $(NOTEBOOKS),$(BIN)/nbstripout --keep-id $(NOTEBOOKS))
@@ -93,6 +106,9 @@ $(LAB_STAMP): pyproject.toml | $(VENV)/.python-stamp
 
 $(TEST_STAMP): pyproject.toml | $(VENV)/.python-stamp
 	$(call install,test)
+
+$(BOOK_STAMP): pyproject.toml | $(VENV)/.python-stamp
+	$(call install,book)
 
 # MLX's CPU and CUDA backends own the same file; the CUDA one must be installed last.
 define install

@@ -75,8 +75,8 @@ python_use_unqualified_type_names = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False  # "Returns:" begins with a shape or a sentence, not a type
 nitpicky = True
-# Types of other packages, whose references are not here (no intersphinx: no network), and
-# names of our own that begin with an underscore.
+# Types of other packages, whose references are not here (no intersphinx: no network),
+# and names of our own that begin with an underscore.
 nitpick_ignore_regex = [
     (
         r"py:.*",
@@ -84,7 +84,7 @@ nitpick_ignore_regex = [
         r"ipywidgets|IPython|matplotlib|mlx|numpy|os|pathlib|subprocess|traitlets|types|"
         r"typing)(\..*)?",
     ),
-    (r"py:.*", r"lmxlab\..*\.(_\w+|T)"),
+    (r"py:.*", r"(lmxlab\..*\.)?(_\w+|T)"),
 ]
 
 bibtex_bibfiles = ["references.bib"]

@@ -1,7 +1,7 @@
 """Formulas in docstrings, kept as they stand: indented blocks become literal ones.
 
-A docstring that is read in an editor says "the loss is", leaves a line empty and indents
-the formula. Sphinx would set that block as running text; two colons tell it not to.
+A docstring that is read in an editor says "the loss is", leaves a line empty and
+indents the formula. Sphinx would set that block as running text; two colons stop it.
 """
 
 from typing import Any

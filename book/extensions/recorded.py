@@ -3,9 +3,9 @@
     ```{recorded} warmup
     ```
 
-reads ``book/recorded/warmup.json``, which ``python book/record.py warmup`` has made from
-real runs, draws each position with matplotlib into the page, and leaves it to a few
-lines of JavaScript to show one of them. Without JavaScript the first choice shows.
+reads ``book/recorded/warmup.json``, which ``python book/record.py warmup`` has made
+from real runs, draws each position with matplotlib into the page, and leaves it to a
+few lines of JavaScript to show one of them. Without JavaScript the first choice shows.
 """
 
 import html
@@ -16,8 +16,8 @@ import re
 from typing import Any
 
 from docutils import nodes
-from matplotlib.figure import Figure
 import matplotlib as mpl
+from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -33,7 +33,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def limits(plot: dict[str, Any]) -> tuple[float, float]:
-    """The range of a plot's values over all positions: it must not move with the knob."""
+    """The range of a plot's values, the same at all positions of the knob."""
     values = [y for runs in plot["series"].values() for run in runs for y in run["y"]]
     values += list(plot.get("references", {}).values())
     low, high = plot.get("limits") or (min(values), max(values))
@@ -109,20 +109,21 @@ def page(name: str, record: dict[str, Any]) -> str:
     first = record["first"]
     pictures = []
     for number, position in enumerate(record["positions"]):
-        alt = f"{record['title']}, {record['label']} {position}: {record['words'][number]}"
+        words = record["words"][number]
+        alt = f"{record['title']}, {record['label']} {position}: {words}"
         pictures.append(
             f'<div class="lmx-position" data-position="{html.escape(str(position))}"'
             f"{'' if number == first else ' hidden'}>"
             f"{svg(draw(record, number), f'{name}{number}', alt)}"
-            f"<p>{html.escape(record['words'][number])}</p></div>"
+            f"<p>{html.escape(words)}</p></div>"
         )
     made = record["made"]
     config = html.escape(json.dumps(made["settings"], indent=1))
+    label = html.escape(record["label"])
     return (
         f'<figure class="lmx-recorded" id="recorded-{name}" data-name="{name}">'
-        f'<label><span>{html.escape(record["label"])}</span><input type="range" min="0" '
-        f'max="{len(pictures) - 1}" value="{first}" step="1" '
-        f'aria-label="{html.escape(record["label"])}">'
+        f'<label><span>{label}</span><input type="range" min="0" step="1" '
+        f'max="{len(pictures) - 1}" value="{first}" aria-label="{label}">'
         f"<output>{html.escape(str(record['positions'][first]))}</output></label>"
         f"{''.join(pictures)}"
         f"<figcaption>Recorded runs: <code>python book/record.py {name}</code> on "
