@@ -6,6 +6,8 @@ import time
 
 from lmxlab import bench, runtime
 from lmxlab.bench import cases, plain, sections, tables, timing
+from lmxlab.bench.panel import PanelCost
+from lmxlab.lab import Panel
 import pytest
 
 linux_cpu = pytest.mark.skipif(
@@ -20,6 +22,7 @@ TINY = replace(
     blas_seconds=0.02,
     plot_turns=2,
     plot_seconds=0.02,
+    panel={0.1: 2},
 )
 
 
@@ -114,7 +117,9 @@ def test_a_report_is_plain_data_and_complete(report):
     assert set(sections.SECTIONS) < set(report)
     assert {"device", "mlx", "load_before", "load_after"} <= set(report["machine"])
     assert report["step_vs_bare"]["story"]["library_ms"]["samples"] == 6
-    assert report["live_plot"].keys() >= {"ratio"} or report["live_plot"]["reason"]
+    for name, found in (("live_plot", report["live_plot"]), ("panel", report["panel"])):
+        found = found.get("0.1 s", found)
+        assert found.keys() >= {"ratio"} or found["reason"], name
 
 
 @linux_cpu
@@ -127,6 +132,32 @@ def test_the_fast_path_shows_in_the_report(report):
 def test_without_the_lab_the_live_plot_is_left_out_with_the_reason(monkeypatch):
     monkeypatch.setattr(sections.importlib.util, "find_spec", lambda name: None)
     assert "ipywidgets" in sections.live_plot(TINY)["reason"]
+    assert "ipywidgets" in sections.panel(TINY)["reason"]
+
+
+def test_the_panel_that_is_measured_has_everything_on(tmp_path, monkeypatch):
+    seen = []
+    draw = Panel._draw
+
+    def looked_at(lab):
+        draw(lab)
+        pinned = [run.name for run in lab._keeper.pinned()]
+        seen.append((lab.state, set(lab.pictures), pinned, lab._chart.cursor))
+
+    monkeypatch.setattr(Panel, "_draw", looked_at)
+    found = PanelCost(cases.CASES["story"], str(tmp_path)).compare(0.2, pairs=2)
+    state, plots, pinned, cursor = seen[-1]
+    gauges = {"kl", "entropy", "reward", "grad_norm", "learning_rate"}
+    assert state == "done"
+    assert plots == {"loss", "speed"} | gauges
+    assert len(pinned) == 1
+    assert cursor > 0
+    assert len(list(tmp_path.glob("*/history.jsonl"))) == 3
+    lines = [len(f.read_text().splitlines()) for f in tmp_path.glob("*/history.jsonl")]
+    assert sorted(lines)[1:] == sorted([60, found["steps"], found["steps"]])[1:]
+    assert found["bare_seconds"]["samples"] == found["panel_seconds"]["samples"] == 2
+    assert found["ratio_least"] <= found["ratio"] <= found["ratio_greatest"]
+    assert found["frames"] >= 2
 
 
 @linux_cpu

@@ -5,6 +5,7 @@
     compiled_vs_eager  the library's step, against itself without mx.compile
     step_vs_plain      the library's step, against MLX as pip installs it
     live_plot          throughput with the live plot, against without
+    panel              throughput in a panel with everything on, against a bare loop
     first_call         what the first step costs, with an empty and a full kernel cache
 
 Every number is a median with its spread. What is compared took turns (see

@@ -68,10 +68,14 @@ CASES = {
 }
 
 
-def settings(*, compiled: bool = True) -> TrainConfig:
+def settings(*, compiled: bool = True, max_steps: int = 100_000) -> TrainConfig:
     """Return the run's settings: it warms up while nothing is measured yet."""
+    warmup = min(100, max_steps // 2)
     return TrainConfig(
-        warmup_steps=100, max_steps=100_000, log_interval=0, compile_step=compiled
+        warmup_steps=warmup,
+        max_steps=max_steps,
+        log_interval=0,
+        compile_step=compiled,
     )
 
 

@@ -22,6 +22,7 @@ BUDGETS = {
     "compiled_vs_eager": ("at least", 1.5),
     "step_vs_plain": ("at least", 8.0),
     "live_plot": ("at least", 0.97),
+    "panel": ("at least", 0.97),
 }
 
 
@@ -37,6 +38,7 @@ class Effort:
         blas_seconds: For each size and BLAS.
         plot_turns: Turns with and without the live plot.
         plot_seconds: Of a turn.
+        panel: Seconds of a bare run, to pairs of runs with and without a panel.
         cold: Whether to build all kernels afresh.
     """
 
@@ -47,6 +49,7 @@ class Effort:
     blas_seconds: float
     plot_turns: int
     plot_seconds: float
+    panel: dict[float, int]
     cold: bool
 
 
@@ -56,8 +59,9 @@ FULL = Effort(
     plain={"story": (12, 10), "medium": (6, 4), "large": (4, 1)},
     blas_sizes=(256, 512, 1024),
     blas_seconds=1.0,
-    plot_turns=24,
+    plot_turns=12,
     plot_seconds=1.0,
+    panel={5.0: 3, 20.0: 1},
     cold=True,
 )
 QUICK = Effort(
@@ -68,6 +72,7 @@ QUICK = Effort(
     blas_seconds=0.3,
     plot_turns=4,
     plot_seconds=1.0,
+    panel={3.0: 1},
     cold=False,
 )
 
@@ -189,13 +194,8 @@ def step_vs_plain(effort: Effort) -> Result:
 
 def live_plot(effort: Effort) -> Result:
     """Throughput with the live plot, against without."""
-    missing = [
-        name
-        for name in ("IPython", "ipywidgets", "matplotlib")
-        if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        return {"reason": f"not installed: {', '.join(missing)} (the extra `lab`)"}
+    if missing := _missing():
+        return missing
     from lmxlab.lab.live import LivePlot, Pacer
 
     case = CASES["story"]
@@ -226,12 +226,38 @@ def live_plot(effort: Effort) -> Result:
     }
 
 
+def _missing() -> Result:
+    """Say what the lab needs and is not there; empty if all is."""
+    needed = ("IPython", "ipywidgets", "matplotlib")
+    absent = [name for name in needed if importlib.util.find_spec(name) is None]
+    if not absent:
+        return {}
+    return {"reason": f"not installed: {', '.join(absent)} (the extra `lab`)"}
+
+
 def _throughput(step: Callable[[], Any], case: Case, seconds: float) -> float:
     started, steps = time.perf_counter(), 0
     while (spent := time.perf_counter() - started) < seconds:
         step()
         steps += 1
     return case.tokens * steps / spent
+
+
+# ------------------------------------------------------------------------------ panel
+
+
+def panel(effort: Effort) -> Result:
+    """Throughput in a panel with everything on, against a bare loop."""
+    if missing := _missing():
+        return missing
+    from lmxlab.bench.panel import PanelCost
+
+    with tempfile.TemporaryDirectory() as folder:
+        cost = PanelCost(CASES["story"], folder)
+        return {
+            f"{seconds:g} s": cost.compare(seconds, pairs)
+            for seconds, pairs in effort.panel.items()
+        }
 
 
 # ------------------------------------------------------------------------- first call
@@ -265,5 +291,6 @@ SECTIONS: dict[str, Callable[[Effort], Result]] = {
     "compiled_vs_eager": compiled_vs_eager,
     "step_vs_plain": step_vs_plain,
     "live_plot": live_plot,
+    "panel": panel,
     "first_call": first_call,
 }

@@ -12,6 +12,7 @@ BUDGETED = {
     "compiled_vs_eager": {"story"},
     "step_vs_plain": {"medium", "large"},
     "live_plot": {""},
+    "panel": {"20 s"},
 }
 
 

@@ -6,6 +6,7 @@ from lmxlab.lab.live import LivePlot
 from lmxlab.lab.panel import Panel, Result, Run
 from lmxlab.lab.picture import picture
 from lmxlab.lab.predict import Predict
+from lmxlab.lab.runs import RunStore
 from lmxlab.lab.samples import Samples
 from lmxlab.lab.size import by_size
 
@@ -18,6 +19,7 @@ __all__ = [
     "Predict",
     "Result",
     "Run",
+    "RunStore",
     "Samples",
     "by_size",
     "picture",

@@ -11,6 +11,8 @@ import time
 from typing import Any
 
 from lmxlab.core.fields import unknown_choice
+from lmxlab.lab.alt import alt_text
+from lmxlab.lab.bars import Bars
 from lmxlab.lab.curves import HELD_OUT, KINDS, LOSS, SPEED, Curve, History, Horizon
 from lmxlab.lab.plot import COLOURS, HEIGHT, TEXT, Line, Plot, encode
 from lmxlab.lab.plot import WIDTH as TILE_WIDTH
@@ -39,6 +41,8 @@ class Chart:
         gauges: Title, with its unit, to the metrics that share a plot. These come
             first; every other metric has a plot of its own, in alphabetical order.
         max_gauges: How many of them are shown at the most.
+        seconds: Of training, when that is what each run has; the axis ends there.
+        free_first_calls: Whether first calls take no time on that axis.
 
     Attributes:
         loss, held_out, speed: Run to curve.
@@ -68,6 +72,8 @@ class Chart:
         first_calls: bool = False,
         gauges: Mapping[str, Sequence[str]] | None = None,
         max_gauges: int = 6,
+        seconds: float | None = None,
+        free_first_calls: bool = False,
     ) -> None:
         """Start without data; plots are built when they are first drawn."""
         self.total = total
@@ -80,9 +86,12 @@ class Chart:
         self.marks: list[tuple[int, str]] = []
         self.frame_seconds = 0.0
         self._smoothing = 0.8
-        self._runs = {name: History(self._smoothing) for name in self.names}
+        self._runs = {
+            name: History(self._smoothing, free_first_calls=free_first_calls)
+            for name in self.names
+        }
         self._pins: dict[str, tuple[int, History]] = {}
-        self._horizon = Horizon(total)
+        self._horizon = Horizon(total, seconds)
         self._x = "steps"
         self._cursor: float | None = None
         self._log_loss, self.log_x, self._shows_first_calls = False, False, first_calls
@@ -239,6 +248,13 @@ class Chart:
         """Return the names of the plots, in order."""
         return list(self._refreshed())
 
+    def words(self) -> dict[str, str]:
+        """Return what each plot shows, in words and numbers, by its name."""
+        return {
+            name: plot.words() if isinstance(plot, Bars) else alt_text(name, plot.lines)
+            for name, plot in self._refreshed().items()
+        }
+
     def tiles(self, only: Collection[str] | None = None) -> dict[str, bytes]:
         """Draw a frame as one picture for each plot.
 
@@ -360,29 +376,6 @@ class Chart:
                     label = ", ".join(filter(None, words))
                     lines.append(Line(dots, label=label, dots=True, **style))
         return lines
-
-
-class Bars(Plot):
-    """One bar for each run."""
-
-    values: dict[str, float]
-
-    def _look(self) -> Any:
-        return list(self.values.items())
-
-    def _arrange(self) -> None:
-        axes, names, heights = self.axes, list(self.values), list(self.values.values())
-        for old in list(axes.patches):
-            old.remove()
-        bars = axes.bar(range(len(names)), heights, 0.6, color=COLOURS[: len(names)])
-        labels = [f"{value:.2g}" if value else "" for value in heights]
-        axes.bar_label(bars, labels, color=TEXT, fontsize=8)
-        axes.set_xticks(range(len(names)), names)
-        axes.set_xlim(-1, len(names))
-        axes.set_ylim(0, 1.15 * max([*heights, 1e-3]))
-
-    def _moving(self) -> list[Any]:
-        return []
 
 
 def _checked_gauges(gauges: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -66,25 +66,19 @@ class Recipe:
     missing: list[str] = field(default_factory=list)
     future: bool = False
 
-    def script(
-        self,
-        steps: int | None = None,
-        changes: Iterable[Change] = (),
-        panel: str = "Panel",
-    ) -> str:
+    def script(self, steps: int | None = None, changes: Iterable[Change] = ()) -> str:
         """Return the script.
 
         Args:
             steps: How far the run went; None for all of it.
             changes: Live settings that were changed: (updates done, setting, value).
-            panel: A class of ``lmxlab.lab``.
         """
         given = [] if steps is None else [f"steps={steps}"]
         turned = sources.literal([tuple(change) for change in changes], {})
         if turned != "[]":
             given.append(f"changes={turned}")
         given += [f"{name}={source}" for name, source in self.arguments.items()]
-        call = f"result = {panel}({self.experiment}).run("
+        call = f"result = Panel({self.experiment}).run("
         one_line = f"{call}{', '.join(given)})"
         if len(one_line) > 60:
             call += "".join(f"\n    {argument}," for argument in given) + "\n)"
@@ -92,7 +86,7 @@ class Recipe:
             call = one_line
         if self.random is not None:
             call = f"mlx.core.random.seed({self.random})\n{call}"
-        imports = _joined([*self.imports, f"from lmxlab.lab import {panel}"])
+        imports = _joined([*self.imports, "from lmxlab.lab import Panel"])
         future = ["from __future__ import annotations"] if self.future else []
         top = "\n".join([self.header, *future, "import lmxlab", *imports])
         return "\n\n\n".join(part for part in (top, self.body, call) if part) + "\n"
@@ -154,47 +148,6 @@ def recipe(
         writer.missing,
         writer.future,
     )
-
-
-def as_code(
-    experiment: Callable[..., Any],
-    settings: Mapping[str, Any],
-    steps: int | None = None,
-    changes: Iterable[Change] = (),
-    panel: str = "Panel",
-    *,
-    random: int | None = None,
-    strict: bool = False,
-) -> str:
-    """Return a Python script that does a run again, bit for bit.
-
-    Args:
-        experiment: The function from settings to a run.
-        settings: What it was called with.
-        steps: How far the run went; None for all of it.
-        changes: Live settings that were changed: (updates done, setting, value).
-        panel: A class of ``lmxlab.lab``.
-        random: See :func:`recipe`.
-        strict: Whether what cannot be written is an error, not a comment at the top.
-
-    Returns:
-        The script.
-
-    Raises:
-        ValueError: If ``strict`` and something cannot be written. The message names it.
-
-    Example:
-        >>> from lmxlab.data import StoryWorld
-        >>> print(as_code(StoryWorld, {}, steps=3).splitlines()[-1])
-        result = Panel(StoryWorld).run(steps=3)
-    """
-    made = recipe(experiment, settings, random)
-    if strict and made.missing:
-        raise ValueError(
-            f"the script would lack {'; '.join(made.missing)}. Make it inside the "
-            "experiment, or in a module that can be imported"
-        )
-    return made.script(steps, changes, panel)
 
 
 class _Writer:

@@ -3,15 +3,19 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 import html
+import time
 from typing import Any
 import weakref
 
 from IPython.display import Image, display
 import ipywidgets as widgets
-from lmxlab.lab.chart import WIDTH, Chart
+from lmxlab.lab.alt import alt_text
+from lmxlab.lab.chart import COLOURS, WIDTH, Chart
 from lmxlab.lab.driver import ACTIVE, Driver
 from lmxlab.lab.knobs import Knob, defaults
-from lmxlab.lab.live import ALT, in_notebook, picture_widget
+from lmxlab.lab.live import ALT, Pacer, in_notebook, picture_widget
+from lmxlab.lab.page import page_widget
+from lmxlab.lab.status import SILENT, Announcer, status_line
 from lmxlab.lab.view import View
 
 BUTTONS = {
@@ -21,6 +25,7 @@ BUTTONS = {
     "stop": ("Stop", "stop", "End the run"),
     "reset": ("Reset", "refresh", "End the run and begin again with a new model"),
 }
+WRONG = COLOURS[1]
 # Cell to the execution that made panels in it, and the panels.
 _by_cell: "dict[str, tuple[int, weakref.WeakSet[Controls]]]" = {}
 
@@ -60,7 +65,13 @@ class Controls(Driver):
             value=0.0, max=1.0, layout={"width": "240px", "height": "14px"}
         )
         self.status = widgets.HTML()
+        self.status.add_class("lmx-line")
         self.message = widgets.HTML()
+        self.announced = widgets.HTML()
+        self.announced.add_class("lmx-announce")
+        self._announcer = Announcer()
+        self._words_pacer = Pacer(share=0.002, rate=0.2, savings=0.0)
+        self._presses = 0
         self.view = View(lambda *turned: self.press("do", self._look, *turned))
         self.pictures = {"loss": _tile("loss")}
         self.gallery = widgets.Box(
@@ -122,6 +133,9 @@ class Controls(Driver):
             if not self._last:  # not one step: the settings may be at fault
                 self._turn_all(before)
             raise
+        finally:  # what no knob shows must not stay behind, unseen, for the next Start
+            hidden = before.keys() - self.controls.keys()
+            self.settings |= {name: before[name] for name in hidden}
 
     def _turn_all(self, settings: dict[str, Any]) -> None:
         for name, value in settings.items():
@@ -166,6 +180,10 @@ class Controls(Driver):
 
     def _layout(self) -> widgets.VBox:
         row = {"flex_flow": "row wrap", "align_items": "center"}
+        buttons = widgets.Box(list(self.buttons.values()), layout=row)
+        buttons.add_class("lmx-buttons")
+        silent = widgets.HTML(SILENT)
+        silent.add_class("lmx-silence")
         groups = []
         for live, words in ((True, "at once"), (False, "at Reset")):
             members = [
@@ -178,21 +196,30 @@ class Controls(Driver):
                 fits = {"max_width": "100%"}
                 groups.append(widgets.VBox([caption, *members], layout=fits))
         parts = [
-            widgets.Box(list(self.buttons.values()), layout=row),
+            buttons,
             widgets.Box(groups, layout={**row, "align_items": "flex-start"}),
             widgets.Box([self.progress, self.status], layout=row),
             self.message,
+            silent,
+            *self._above(),
             self.view.box,
             self.gallery,
             *self._more(),
+            self.announced,
+            page_widget(),
         ]
         box = widgets.VBox(parts)
+        box.add_class("lmx-lab")
         box.add_class(f"lmx-{type(self).__name__.lower()}")
         return box
 
     def _reset(self) -> None:
         super()._reset()
         self.message.value = ""
+
+    def _above(self) -> list[widgets.Widget]:
+        """Return what else belongs above the plots."""
+        return []
 
     def _more(self) -> list[widgets.Widget]:
         """Return what else belongs below the plots."""
@@ -208,8 +235,19 @@ class Controls(Driver):
         shown = tuple(self.pictures[name] for name in plots if name in self.pictures)
         if self.gallery.children != shown:
             self.gallery.children = shown
+        self._say_pictures()
         if self._chart.cursor is not None:
             self._read()
+
+    def _say_pictures(self) -> None:
+        """Let the pictures' words say what they show; while it runs, now and then."""
+        if self.state == "running" and not self._words_pacer.due():
+            return
+        started = time.perf_counter()
+        for name, words in self._chart.words().items():
+            if name in self.pictures:  # a trait that stays as it is sends nothing
+                self.pictures[name].tooltip = words
+        self._words_pacer.drew(time.perf_counter() - started)
 
     def _due_now(self, plots: list[str]) -> list[str]:
         """While it runs, a frame renews the first two plots and one more in turn."""
@@ -236,6 +274,8 @@ class Controls(Driver):
         self._chart.cursor = share * self._chart.x_end if share else None
         self._read()
         self._draw()
+        if self.view.text:
+            self.announce(self.view.text)
 
     def _read(self) -> None:
         at = self._chart.cursor
@@ -256,8 +296,20 @@ class Controls(Driver):
             description=words, icon=icon, tooltip=tooltip, layout={"width": "92px"}
         )
         button.add_class(f"lmx-{name}")
-        button.on_click(lambda _: self.press(name))
+        button.on_click(lambda _: self._clicked(name))
         return button
+
+    def _clicked(self, name: str) -> None:
+        self._presses += 1
+        self.press(name)
+
+    def announce(self, text: str) -> None:
+        """Let a screen reader hear a sentence, when it has finished the last one.
+
+        Args:
+            text: Plain text.
+        """
+        self.announced.value = html.escape(text)
 
     def say(self, text: str, role: str = "status") -> None:
         """Show a sentence under the buttons.
@@ -266,12 +318,15 @@ class Controls(Driver):
             text: Plain text.
             role: ``status``, or ``alert`` for an error.
         """
-        colour = "#d1483f" if role == "alert" else "inherit"
-        sign = "&#9888; " if role == "alert" else ""
+        # An alert is heard at once, by its role; all else by the page's own region.
+        alert = role == "alert"
+        sign = f'<b style="color:{WRONG}">&#9888;</b> ' if alert else ""
         self.message.value = (
-            f'<div class="lmx-message" role="{role}" style="color:{colour};'
-            f'line-height:1.4">{sign}{html.escape(text)}</div>'
+            f'<div class="lmx-message" role="{role}" style="line-height:1.4">{sign}'
+            f"{html.escape(text)}</div>"
         )
+        if not alert:
+            self.announce(text)
 
     def _refresh(self) -> None:
         """Bring buttons, progress and status line up to the kernel's truth."""
@@ -283,7 +338,9 @@ class Controls(Driver):
             "stop": state in ACTIVE,
             "reset": True,
         }
-        for name, button in self.buttons.items():
+        # Enabled first: one that disables itself hands its focus on to another.
+        for name in sorted(BUTTONS, key=lambda name: not allowed[name]):
+            button = self.buttons[name]
             if button.disabled is allowed[name]:
                 button.disabled = not allowed[name]
         self.progress.value = min(1.0, step / max(1, self.total))
@@ -292,27 +349,25 @@ class Controls(Driver):
             left = self._busy / step * max(0, self.total - step)
             numbers["ETA"] = f"{left:.0f} s"
         data = {
-            "state": state,
             "step": step,
             "lr": self._last.get("learning_rate", ""),
             "loss": self._last.get("loss", ""),
             **self._data(),
         }
-        attributes = " ".join(f'data-{name}="{value}"' for name, value in data.items())
-        text = " &middot; ".join(
-            [f"<b>{state}</b>"]
-            + ([f"step {step}/{self.total}"] if self.total else [])
-            + [f"{name} {value}" for name, value in numbers.items()]
-        )
-        self.status.value = f'<div class="lmx-status" {attributes}>{text}</div>'
+        # The line changes with each click, also where nothing else does: an answer.
+        line = status_line(state, data, numbers, self.total)
+        self.status.value = f"<!--{self._presses}-->{line}"
+        heard = {name: numbers[name] for name in ("loss", "ETA") if name in numbers}
+        said = ", ".join(f"{name} {value}" for name, value in heard.items())
+        words = self._announcer.words(state, step, self.total, said)
+        if words is not None:
+            self.announce(words)
         self._status_pacer.drew(0.0)
 
 
 def _tile(name: str) -> widgets.Image:
-    shows = {"loss": "Loss in nats per token", "speed": "Tokens per second"}
-    alt = f"{shows.get(name, name)}, against training so far."
     kind = "lmx-plot" if name == "loss" else "lmx-gauge"
-    return picture_widget(alt, kind, WIDTH // 2)
+    return picture_widget(alt_text(name, []), kind, WIDTH // 2)
 
 
 def _replace_panel_of_this_cell(panel: Controls) -> None:

@@ -252,6 +252,7 @@ class History:
         smoothing: Of the loss and the metrics. Evaluations are never smoothed, and
             the throughput with the root of it, which is over twice as many steps.
         records: To begin with.
+        free_first_calls: Whether first calls take no time on the axis of seconds.
 
     Attributes:
         curves: Name to curve; loss, eval_loss and tokens/s are always there.
@@ -264,8 +265,15 @@ class History:
         {'loss': [3.0], 'eval_loss': [], 'tokens/s': [4.0], 'kl': [0.5]}
     """
 
-    def __init__(self, smoothing: float, records: Iterable[Record] = ()) -> None:
+    def __init__(
+        self,
+        smoothing: float,
+        records: Iterable[Record] = (),
+        *,
+        free_first_calls: bool = False,
+    ) -> None:
         """Start with the records of a run that has ended, or without."""
+        self._free = free_first_calls
         self.curves: dict[str, Curve] = {}
         self.first_call_seconds: float | None = None
         self._tokens = self._seconds = 0.0
@@ -284,7 +292,8 @@ class History:
         step, spent = record["step"], record["step_seconds"]
         if math.isfinite(record["tokens"]):
             self._tokens += record["tokens"]
-        self._seconds += spent
+        if not (self._free and "first_call_seconds" in record):
+            self._seconds += spent
         tokens, seconds = self._tokens, self._seconds
         if "first_call_seconds" in record:
             before = self.first_call_seconds or 0.0
@@ -326,6 +335,7 @@ class Horizon:
 
     Args:
         total: Steps of the whole run.
+        seconds: Where the axis of seconds ends, if that is known.
 
     Example:
         >>> curve = Curve()
@@ -335,9 +345,10 @@ class Horizon:
         (10.0, 672.0)
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, seconds: float | None = None) -> None:
         """Start without an estimate."""
         self.total = max(1, total)
+        self._seconds = seconds
         self._now = dict.fromkeys(KINDS, 0.0)
 
     def of(
@@ -354,6 +365,9 @@ class Horizon:
         if kind == "steps":
             return max([float(self.total), *ends])
         running = [curve for curve in curves if curve]
+        if kind == "seconds" and self._seconds is not None:
+            done = (curve[-1].seconds for curve in running)
+            return max([self._seconds, *ends, *done])
         likely = max([*ends, *(self._end(curve, kind) for curve in running)], default=1)
         if running and all(curve[-1].steps >= self.total for curve in running):
             self._now[kind] = likely
@@ -370,29 +384,3 @@ class Horizon:
         else:
             pace = here / max(1.0, last.steps)
         return here + pace * max(0.0, self.total - last.steps)
-
-
-def short_number(x: float, top: float, apart: float) -> str:
-    """Return the text of a tick: 0.25, 1500, 20k, 3e-4.
-
-    Args:
-        x: The number.
-        top: The largest of the axis, which decides on the unit.
-        apart: From tick to tick, which decides on the decimals.
-
-    Example:
-        >>> short_number(5000, top=20_000, apart=5000), short_number(3e-4, 3e-4, 1e-4)
-        ('5k', '3e-4')
-    """
-    if abs(x) <= 1e-9 * top:
-        return "0"
-    unit, end = 1.0, ""
-    if top < 1e-2:
-        power = math.floor(math.log10(abs(x)) + 1e-9)
-        unit, end = 10.0**power, f"e{power}"
-    elif top >= 1e4:
-        power = min(4, math.floor(math.log10(top) / 3 + 1e-9))
-        unit, end = 1000.0**power, " kMGT"[power]
-    apart /= unit
-    exact = (n for n in range(8) if abs(round(apart, n) - apart) < 1e-3 * apart)
-    return f"{x / unit:.{next(exact, 8)}f}{end}"

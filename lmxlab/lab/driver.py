@@ -10,6 +10,8 @@ loop, in a script or a test, the same calls run the same generator synchronously
 from abc import ABC, abstractmethod
 import asyncio
 from collections.abc import Callable, Iterator
+import signal
+import threading
 import time
 from typing import Any
 
@@ -47,6 +49,7 @@ class Driver(ABC):
         self._owed = 0
         self._stopping = False
         self._inside = False
+        self._interrupted = False
         self._busy = 0.0
         self._last: Record = {}
         self._frame_pacer = Pacer(savings=SET_UP)
@@ -179,6 +182,7 @@ class Driver(ABC):
         self.state, self.error, self._owed = "idle", None, 0
         self.error_was_raised = False
         self._stopping, self._last, self._busy = False, {}, 0.0
+        self._interrupted = False
         self._frame_pacer = Pacer(savings=SET_UP)
 
     # -------------------------------------------------------------------- the running
@@ -188,12 +192,49 @@ class Driver(ABC):
         me, wake = self._task, self._wake
         assert wake is not None
         await asyncio.sleep(0)  # let the click that started it return
-        while self._task is me and self._advance():
+        while self._task is me and self._advance_on_loop():
             if self._resting():
                 wake.clear()
                 await wake.wait()
             for _ in range(TURNS):
                 await asyncio.sleep(0)
+
+    def _advance_on_loop(self) -> bool:
+        """Do a step that the kernel's interrupt button can end.
+
+        Between two cells ipykernel ignores that button, or has it cancel the cell that
+        waits; a step that hangs would hang for ever.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        if before is None or threading.current_thread() is not threading.main_thread():
+            return self._advance()  # no handler can be put back, or none be set
+        try:
+            signal.signal(signal.SIGINT, self._on_interrupt)
+            going = self._advance()
+        except KeyboardInterrupt:  # it came at the very end of a step
+            self._interrupt()
+            return False
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if self._interrupted and going:
+            self._interrupt()
+        return going and not self._interrupted
+
+    def _on_interrupt(self, number: int, frame: Any) -> None:
+        self._interrupted = True
+        if self._inside:
+            raise KeyboardInterrupt
+
+    def _interrupt(self) -> None:
+        """End an interrupted run, and say so."""
+        self._interrupted = True
+        if self.state in ACTIVE:
+            self._end("stopped")
+        self.say(
+            f"Interrupted: the run was stopped after step {self._last.get('step', 0)}. "
+            "Model and curves stay; Start begins a new run.",
+            role="alert",
+        )
 
     def _drain(self) -> None:
         """Run without a loop, until the end or, when paused, until nothing is owed."""
@@ -207,8 +248,9 @@ class Driver(ABC):
         """Do one step, or catch up and hold; return whether there is more to do."""
         if self.state not in ACTIVE:
             return False
-        started, self._inside = time.perf_counter(), True
+        started = time.perf_counter()
         try:
+            self._inside = True
             if self._stream is None:
                 self._stream = self._open()
                 self._hold(self.state == "paused")
@@ -228,7 +270,7 @@ class Driver(ABC):
                 self._refresh()
         except KeyboardInterrupt:
             self._inside = False
-            self._end("stopped")
+            self._interrupt()
             if self._task is None:
                 raise
         except Exception as error:  # shown in words; wait() and run() raise it again
@@ -266,7 +308,9 @@ class Driver(ABC):
 
     def _fail(self, error: BaseException) -> None:
         self.error = error
-        self.say(f"{type(error).__name__}: {error}", role="alert")
+        said = f"{type(error).__name__}: {error}"
+        notes = [f"{said.rstrip('.')}.", *getattr(error, "__notes__", [])]
+        self.say(" ".join(notes) if len(notes) > 1 else said, role="alert")
         self._end("failed")
 
     def _frame(self) -> None:
@@ -286,12 +330,14 @@ class Driver(ABC):
 
         Raises:
             TimeoutError: If the run went on longer.
+            KeyboardInterrupt: If it was interrupted.
             Exception: What ended the run, when it failed.
         """
         await asyncio.sleep(0)  # a click in this very cell is still on its way
         task = self._task
+        waited = task is not None and not task.done()
         try:
-            if task is not None and not task.done():
+            if task is not None and waited:
                 await asyncio.wait_for(asyncio.shield(task), timeout)
         except TimeoutError:
             self.halt()
@@ -301,6 +347,8 @@ class Driver(ABC):
         except (asyncio.CancelledError, KeyboardInterrupt):
             self.halt()
             raise
+        if waited and self._interrupted:  # inside a step: the cell is to end too
+            raise KeyboardInterrupt
         self._raise_error()
         return self._result()
 

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 from lmxlab.lab.chart import Chart
 from lmxlab.lab.code import random_key, recipe
 from lmxlab.lab.kept import KeptRun
+from lmxlab.lab.picture import save_chart
 from lmxlab.lab.records import to_csv, to_json
 from lmxlab.lab.runs import RunStore
 from lmxlab.lab.table import RunTable
@@ -135,10 +136,8 @@ class Keeper:
             to_csv(runs, path)
         elif kind == "json":
             to_json(runs, path)
-        elif kind == "svg":
-            path.write_text(self._chart().svg())
         else:
-            path.write_bytes(self._chart().png())
+            save_chart(self._chart(), path)
         return f"Written: {path}"
 
 

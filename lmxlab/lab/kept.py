@@ -10,7 +10,7 @@ from typing import Any
 
 from lmxlab.lab.code import Recipe
 from lmxlab.lab.records import Tally, plain, read_history
-from lmxlab.training.checkpoints import replace_file
+from lmxlab.training.files import replace_file
 from lmxlab.training.record import Record
 
 ABOUT, HISTORY = "run.json", "history.jsonl"

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 from lmxlab.core.config import BlockConfig, ModelConfig
 from lmxlab.training.config import LossConfig, TrainConfig
 
-_STYLE = {"description_width": "112px"}
+_STYLE = {"description_width": "152px"}  # for "sampling temperature", whole
 _LAYOUT = {"width": "400px", "max_width": "calc(100% - 4px)"}  # with its margins
 _NOTCH = 0.05  # of a logarithmic slider: 20 for a factor of ten
 

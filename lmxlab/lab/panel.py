@@ -10,14 +10,18 @@ parameters' defaults are.
 
 from collections.abc import Callable, Iterator, Sequence
 import math
+from pathlib import Path
 import sys
 from typing import Any
 
 from lmxlab.lab.chart import Chart
 from lmxlab.lab.controls import Controls
+from lmxlab.lab.elsewhere import advice, in_words
 from lmxlab.lab.keeping import Keeper
 from lmxlab.lab.kept import KeptRun
 from lmxlab.lab.knobs import Knob
+from lmxlab.lab.live import in_notebook
+from lmxlab.lab.picture import save_chart, text_picture
 from lmxlab.lab.run import Change, Result, Run, build, throughput
 from lmxlab.lab.runs import RunStore
 from lmxlab.training.record import Record
@@ -78,6 +82,8 @@ class Panel(Controls):
         self._last_wanted: int | None = None
         self._to_change: list[Change] = []
         super().__init__(experiment, knobs)
+        if words := advice():
+            self.say(words)
 
     def run(
         self,
@@ -95,7 +101,8 @@ class Panel(Controls):
                 which step, which setting, to what.
             progress: Whether to print a line for each tenth of the run; by default in
                 a terminal, where no panel can be watched.
-            **settings: Instead of the knobs' present values.
+            **settings: Instead of the present values. Knobs move there, and stay; a
+                setting that has no knob is for this run alone.
 
         Returns:
             The run's result. The panel shows it too.
@@ -130,6 +137,30 @@ class Panel(Controls):
         if self.result is None:
             return "Nothing has been trained yet: press Start, or call .run()."
         return self.result.summary()
+
+    def show(self) -> None:
+        """Display the run as it stands: a picture that needs no kernel, and words."""
+        super().show()
+        losses = [] if in_notebook() or self.result is None else self.result.losses
+        if drawn := text_picture(losses, unit="nats per token"):
+            print(f"loss: {drawn}")
+
+    def save(self, path: str | Path) -> Path:
+        """Write the plots as they are to a file.
+
+        Args:
+            path: Ends in ``.png`` or ``.svg``; a file that is there is replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: If it ends in anything else.
+        """
+        return save_chart(self._chart, path)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super()._repr_mimebundle_(**kwargs), **in_words(repr(self))}
 
     # ------------------------------------------------------------ what controls ask for
 

@@ -6,29 +6,30 @@ set as attributes, at any time: a frame finds out what it has to draw again. Nev
 pyplot: it keeps global figures.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 import io
-from itertools import pairwise
 import math
 from typing import Any
 
-from lmxlab.lab.curves import Curve, Points, short_number
+from lmxlab.lab.curves import Curve, Points
+from lmxlab.lab.ticks import set_scale
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
-from matplotlib.ticker import Formatter, Locator, LogLocator, MaxNLocator, NullLocator
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# Told apart by the colour-blind, and readable on white and on black.
-COLOURS = ("#2b8cd6", "#d97706", "#0f9d76", "#c4568f", "#8a7a00", "#7a6ff0")
-TEXT = "#7d8590"
+# Lines have a contrast of 3 or more on white and on #111, where one colour serves both
+# themes. The first four are told apart by the colour-blind, because they differ in
+# lightness too; the others by dashes (tests/lab/test_colours.py measures it).
+COLOURS = ("#2b8cd6", "#d97706", "#237d50", "#ae4b8e", "#8a7a00", "#7a6ff0")
+# The best that there is: 4.3 on both. Text in HTML has the theme's own colour instead.
+TEXT = "#747a84"
 # Places are fixed, in pixels: a layout that fits itself doubles the cost of a redraw.
 WIDTH, HEIGHT = 420, 290
 LEFT, RIGHT, TOP, BOTTOM = 60, 14, 10, 46
@@ -272,8 +273,8 @@ class Plot:
         if log:
             bottom, top = 10**bottom, 10**top
         start = self._x_start() if self.log_x else 0.0
-        _scale(axes, "y", log, bottom, top)
-        _scale(axes, "x", self.log_x, start, max(self.x_end, start * 1.01))
+        set_scale(axes, "y", log, bottom, top)
+        set_scale(axes, "x", self.log_x, start, max(self.x_end, start * 1.01))
         axes.set_xlabel(LABELS[self.x], color=TEXT)
         drawn = bool(self._curves())
         known = drawn or (self.x == "steps" and self.x_end > 1)
@@ -357,33 +358,3 @@ def _place(top: int = TOP) -> tuple[float, float, float, float]:
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 9]}…{text[-8:]}"
-
-
-def _scale(axes: Axes, name: str, log: bool, low: float, high: float) -> None:
-    axis = getattr(axes, f"{name}axis")
-    limit, scale = getattr(axes, f"set_{name}lim"), "log" if log else "linear"
-    if axis.get_scale() != scale:
-        limit(max(low, 1e-3 * high), high)  # valid on both
-        getattr(axes, f"set_{name}scale")(scale)
-        axis.set_minor_locator(NullLocator())
-    limit(low, high)
-    narrow = high < 10 * low
-    whole = name == "x" and high > 5
-    locate: Locator = MaxNLocator(6, steps=[1, 2, 5, 10], integer=whole)
-    if log and not narrow:
-        locate = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,), numticks=8)
-    axis.set_major_locator(locate)
-    axis.set_major_formatter(ticks := _Ticks())
-    longest = max(map(len, ticks.format_ticks(axis.get_majorticklocs())), default=0)
-    axis.set_tick_params(labelsize=8 if longest < 6 else 7 if longest < 7 else 6.5)
-
-
-class _Ticks(Formatter):
-    """Short numbers: 0.25, 20k, 3e-4; all alike, unless the axis is logarithmic."""
-
-    def format_ticks(self, values: Sequence[float]) -> list[str]:
-        top = max((abs(value) for value in values), default=1.0)
-        gaps = [b - a for a, b in pairwise(sorted(values)) if b > a] or [top]
-        if max(gaps) > 1.5 * min(gaps):
-            return [short_number(value, abs(value), abs(value)) for value in values]
-        return [short_number(value, top, gaps[0]) for value in values]

@@ -12,7 +12,7 @@ import math
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
-from lmxlab.lab.chart import TEXT
+from lmxlab.lab.page import page_widget
 from lmxlab.lab.verdict import State, verdict_html, verdict_text
 
 Range = tuple[float, float]
@@ -150,9 +150,11 @@ class Predict:
         control.tooltip = question
         words = f"<b>Predict.</b> {html.escape(question)}"
         if self._form.rule:
-            words += f' <span style="color: {TEXT}">({self._form.rule})</span>'
+            words += f" ({self._form.rule})"
         self._note = widgets.HTML()
-        self.box = widgets.VBox([widgets.HTML(words), control, self._note])
+        parts = [widgets.HTML(words), control, self._note, page_widget()]
+        self.box = widgets.VBox(parts)
+        self.box.add_class("lmx-lab")
         self._verdicts.pop(question, None)
         earlier = self._answers.get(question)
         if earlier is not None and self._form.read(earlier) is not None:

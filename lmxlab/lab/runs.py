@@ -28,8 +28,8 @@ from lmxlab import runtime
 from lmxlab.lab.code import Recipe
 from lmxlab.lab.kept import ABOUT, BY_ANYONE, HISTORY, KeptRun, read_about
 from lmxlab.lab.records import plain
-from lmxlab.training.checkpoints import replace_file
 from lmxlab.training.config import TrainConfig
+from lmxlab.training.files import replace_file
 
 NAME_OF_A_RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 

@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[str, str, Callable[[Any], str]]] = {
     "steps": ("steps", "", "{:,}".format),
     "traces": ("traces", "", "{:,}".format),
 }
-WIDTHS = ("64px", "76px", "72px", "62px", "64px", "56px", "48px")
+WIDTHS = ("60px", "70px", "66px", "60px", "58px", "50px", "44px")
 EXPORTS = {
     "csv": "every record of the runs as a table",
     "json": "the runs with settings and records",
@@ -31,10 +31,16 @@ EXPORTS = {
     "svg": "the plot as lines that scale",
 }
 GRID = (
-    f"display:grid;grid-template-columns:66px {' '.join(WIDTHS)};column-gap:8px;"
+    f"display:grid;grid-template-columns:60px {' '.join(WIDTHS)};column-gap:5px;"
     "text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap"
 )
+# For screen readers, who do not see which column a number stands in.
+UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)"
 _WIDE = {"flex": "0 0 auto"}
+# Overlay, name, and two buttons come first, where a narrow page shows them: widths in
+# pixels, and what stands above them.
+FIRST = {"overlay": 54, "name": 96, "code": 54, "remove": 76}
+MARGIN = 4  # of a widget, left and right together
 
 
 class RunTable:
@@ -171,7 +177,8 @@ class RunTable:
             value = summary[key]
             text = "–" if value is None else write(value)
             words = f"{words} in {unit}" if unit in ("nats", "MB") else words
-            cells.append(f'<span title="{words}">{text}</span>')
+            heard = f'<span style="{UNSEEN}">{words} </span>'
+            cells.append(f'<span title="{words}">{heard}{text}</span>')
         colour = html.escape(self.colours.get(run.id, "transparent"))
         state = html.escape(run.state)
         stripe = f"border-left:4px solid {colour};padding-left:4px"
@@ -266,14 +273,20 @@ class RunTable:
         down = bool(self.descending.value)
         self.descending.description = "descending" if down else "ascending"
         self.descending.icon = "arrow-down" if down else "arrow-up"
+        first = [
+            f'<span style="flex:0 0 auto;width:{width + MARGIN}px">'
+            f"{words if words in ('overlay', 'name') else ''}</span>"
+            for words, width in FIRST.items()
+        ]
         cells = ['<span style="text-align:left">state</span>']
         for key, (words, unit, _) in COLUMNS.items():
             sign = (" &#9660;" if down else " &#9650;") * (key == self.sort.value)
             lines = f"{words}{sign}<br><small>{unit}</small>"
             cells.append(f'<span style="white-space:normal">{lines}</span>')
         self._head.value = (
-            f'<div style="margin-left:{LEFT}px;{GRID};align-items:end;'
-            f'line-height:1.25;font-weight:600">{"".join(cells)}</div>'
+            '<div style="display:flex;align-items:end;line-height:1.25;'
+            f'font-weight:600">{"".join(first)}<div style="{GRID};align-items:end">'
+            f"{''.join(cells)}</div></div>"
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
@@ -293,9 +306,6 @@ class RunTable:
         return "\n".join(lines) or "no runs yet"
 
 
-LEFT = 214  # pixels before the numbers: overlay, name, and their margins
-
-
 class Row:
     """One run's widgets.
 
@@ -313,17 +323,18 @@ class Row:
         self.table = table
         self.run = run
         self.pin = widgets.Checkbox(
-            description="overlay", indent=False, layout={**_WIDE, "width": "84px"}
+            indent=False, layout={**_WIDE, "width": f"{FIRST['overlay']}px"}
         )
         self.name = widgets.Text(
-            continuous_update=False, layout={**_WIDE, "width": "120px"}
+            continuous_update=False,
+            layout={**_WIDE, "width": f"{FIRST['name']}px"},
         )
         self.numbers = widgets.HTML(layout=_WIDE)
         self.code = _button("Code", "lmx-run-code")
         self.remove = _button("Remove", "lmx-run-remove")
         self.pin.add_class("lmx-run-pin")
         self.name.add_class("lmx-run-name")
-        parts = [self.pin, self.name, self.numbers, self.code, self.remove]
+        parts = [self.pin, self.name, self.code, self.remove, self.numbers]
         self.box = widgets.HBox(parts, layout={"align_items": "center", **_WIDE})
         self.box.add_class("lmx-run-row")
         self._moving = False
@@ -383,7 +394,7 @@ class Row:
 
 
 def _button(words: str, kind: str) -> widgets.Button:
-    layout = {**_WIDE, "width": f"{32 + 6 * len(words)}px"}
+    layout = {**_WIDE, "width": f"{FIRST[words.lower()]}px"}
     button = widgets.Button(description=words, layout=layout)
     button.add_class(kind)
     return button

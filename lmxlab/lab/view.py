@@ -21,6 +21,7 @@ class View:
     Attributes:
         box: The row of controls, of class ``lmx-view``.
         controls: Name to widget.
+        text: The exact values that are shown, as a sentence; empty without.
 
     Example:
         >>> seen = []
@@ -60,16 +61,11 @@ class View:
             control.observe(
                 lambda change, name=name: on_change(name, change["new"]), names="value"
             )
+        self.text = ""
         self.reading = widgets.HTML()
         self.reading.add_class("lmx-reading")
         self.box = widgets.Box([*self.controls.values(), self.reading], layout=_ROW)
         self.box.add_class("lmx-view")
-
-    @staticmethod
-    def _forward(
-        name: str, on_change: Callable[[str, Any], None]
-    ) -> Callable[..., Any]:
-        return lambda change: on_change(name, change["new"])
 
     def read(self, place: str, values: Mapping[str, float]) -> None:
         """Show exact values; none hides them.
@@ -78,13 +74,14 @@ class View:
             place: Where on the x axis, with its unit.
             values: Label to value.
         """
+        spoken = ", ".join(f"{label} {value:.5g}" for label, value in values.items())
+        self.text = f"{place}: {spoken}" if values else ""
         text = " &middot; ".join(
             f"{html.escape(label)} <b>{value:.5g}</b>"
             for label, value in values.items()
         )
         self.reading.value = (
-            f'<div role="status" style="line-height:1.4">{html.escape(place)}: '
-            f"{text}</div>"
+            f'<div style="line-height:1.4">{html.escape(place)}: {text}</div>'
             if values
             else ""
         )

@@ -19,10 +19,10 @@ from lmxlab.training.checkpoints import (
     STATE,
     load_checkpoint,
     read_state,
-    replace_file,
     save_checkpoint,
 )
 from lmxlab.training.config import TrainConfig
+from lmxlab.training.files import replace_file
 from lmxlab.training.record import Record
 from lmxlab.training.trainer import Trainer
 

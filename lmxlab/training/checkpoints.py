@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lmxlab
+from lmxlab.training.files import draft, replace_file, sync
 from lmxlab.training.state import Places
 import mlx.core as mx
 import mlx.nn as nn
@@ -96,10 +97,10 @@ def save_checkpoint(
     if optimizer is not None:
         state["optimizer"] = _write_tensors(folder, "optimizer", optimizer.state)
         state["optimizer"]["rule"] = _rule(optimizer)
-    _sync(folder)
+    sync(folder)
     state["sha256"] = _digest(state)
     replace_file(folder / STATE, json.dumps(state, indent=1).encode())
-    _sync(folder)
+    sync(folder)
     named = {state[part]["file"] for part in ("model", "optimizer") if part in state}
     for stale in folder.glob("*.safetensors"):
         if stale.name not in named:
@@ -206,16 +207,12 @@ def _write_tensors(folder: Path, name: str, tree: Any) -> dict[str, Any]:
     """Write arrays to a file named by its digest; return the name and the contents."""
     arrays = _arrays(tree)
     mx.eval(arrays)
-    draft = folder / f"{name}.partial.safetensors"
-    try:
-        mx.save_safetensors(str(draft), arrays)
-        _sync(draft)
-        tensors = _tensors(draft)
-        file = draft.with_name(f"{name}-{_digest(tensors)[:16]}.safetensors")
-        draft.replace(file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with draft(folder / f"{name}.partial.safetensors") as written:
+        mx.save_safetensors(str(written), arrays)
+        sync(written)
+        tensors = _tensors(written)
+        file = written.with_name(f"{name}-{_digest(tensors)[:16]}.safetensors")
+        written.replace(file)
     return {"file": file.name, "tensors": tensors}
 
 
@@ -339,7 +336,7 @@ def _listed(faults: list[str]) -> str:
     return "; ".join(faults[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
-# -------------------------------------------------------------------- memory and disk
+# ------------------------------------------------------------------------------- memory
 
 
 def _find(container: Any, names: Iterable[str]) -> Places:
@@ -363,32 +360,3 @@ def _assign(spots: Places, arrays: list[mx.array]) -> None:
         for (container, key), array in zip(spots, before, strict=True):
             container[key] = array
         raise
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Write a file, so that a kill at any moment leaves the old one or the new one.
-
-    Args:
-        file: Its path, in a folder that exists.
-        content: All of it.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp(), "notes")
-        >>> replace_file(file, b"new")
-        >>> file.read_text()
-        'new'
-    """
-    draft = file.with_name(f"{file.name}.partial")
-    draft.write_bytes(content)
-    _sync(draft)
-    draft.replace(file)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -28,7 +28,9 @@ from typing import NamedTuple, cast
 from lmxlab.core.attention import KVCache
 from lmxlab.core.modes import evaluation_mode
 from lmxlab.models.generate import generate
+from lmxlab.training.callbacks import Callback
 from lmxlab.training.mtp import MultiTokenPrediction
+from lmxlab.training.record import Record
 import mlx.core as mx
 
 
@@ -63,7 +65,7 @@ class SpeculativeResult(NamedTuple):
 
     @property
     def tokens_per_forward(self) -> float:
-        """Tokens that a pass settles in the mean: 1 and the guesses it kept."""
+        """Tokens that a pass settles in the mean, 1 and the guesses it kept."""
         settled = self.forwards + sum(self.accepted)
         return settled / self.forwards if self.forwards else math.nan
 
@@ -127,6 +129,54 @@ def speculative_generate(
     added = mx.array(rows, dtype=tokens.dtype).reshape(len(rows), max_new_tokens)
     tokens = mx.concatenate([tokens, added], axis=1)
     return SpeculativeResult(tokens, forwards, drafted, accepted)
+
+
+class DraftMeter(Callback):
+    """Measures at each evaluation of a run what its heads are worth as a draft.
+
+    The evaluation's record gets ``eval_forwards``, the passes of the base model that a
+    text takes in the mean, and ``eval_acceptance_1`` to ``eval_acceptance_D``, the
+    share of each depth's guesses that were kept. A depth that guessed nothing, as in
+    texts of one token, has no share.
+
+    Args:
+        mtp: The model that is trained.
+        prompts: As for :func:`speculative_generate`; a few will do.
+        new_tokens: Length of a text, without its prompt.
+
+    Raises:
+        ValueError: If ``new_tokens`` is below 1.
+
+    Example:
+        >>> from lmxlab.core import ModelConfig
+        >>> from lmxlab.models.base import LanguageModel
+        >>> mtp = MultiTokenPrediction(LanguageModel(ModelConfig(vocab_size=47)), 1)
+        >>> record = {"eval_loss": 4.1}
+        >>> DraftMeter(mtp, [[1]], new_tokens=4).on_eval_end(50, record)
+        >>> sorted(record)
+        ['eval_acceptance_1', 'eval_forwards', 'eval_loss']
+    """
+
+    def __init__(
+        self,
+        mtp: MultiTokenPrediction,
+        prompts: mx.array | Sequence[Sequence[int]],
+        new_tokens: int,
+    ) -> None:
+        """Nothing is measured yet."""
+        if new_tokens < 1:
+            raise ValueError(f"new_tokens must be at least 1, got {new_tokens}")
+        self.mtp = mtp
+        self.prompts = prompts
+        self.new_tokens = new_tokens
+
+    def on_eval_end(self, step: int, metrics: Record) -> None:
+        """Write the texts, and add to the record what it took."""
+        result = speculative_generate(self.mtp, self.prompts, self.new_tokens)
+        metrics["eval_forwards"] = result.forwards / result.tokens.shape[0]
+        for depth, share in enumerate(result.acceptance, start=1):
+            if not math.isnan(share):
+                metrics[f"eval_acceptance_{depth}"] = share
 
 
 def _passes(

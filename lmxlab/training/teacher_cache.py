@@ -26,11 +26,11 @@ from collections.abc import Iterator, Sequence
 import hashlib
 import os
 from pathlib import Path
-import tempfile
 from typing import Any, Literal, TypeAlias
 
 from lmxlab.core.modes import evaluation_mode
 from lmxlab.data.batching import Batch, at_least, numbered_rng
+from lmxlab.training.files import replacing
 from lmxlab.training.loss import logits_of
 import mlx.core as mx
 import mlx.nn as nn
@@ -133,8 +133,7 @@ def write_teacher_cache(
 ) -> Path:
     """Run the teacher over all batches and keep its top k in one safetensors file.
 
-    The file is written beside its place, flushed, and then renamed: whatever happens,
-    there is the old file or the new one, whole.
+    Whatever happens, there is the old file or the new one, whole.
 
     Args:
         path: Where to; its folder is made if need be.
@@ -151,6 +150,7 @@ def write_teacher_cache(
         ValueError: If there are no batches, k is not in [1, V], or dtype is another.
 
     Example:
+        >>> import tempfile
         >>> batches = [(np.array([[0, 1]]), np.array([[1, 2]]))]
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = write_teacher_cache(
@@ -180,12 +180,8 @@ def write_teacher_cache(
     }
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".cache-") as folder:
-        written = Path(folder, "teacher.safetensors")
-        save_file(tensors, written, metadata=about)
-        with open(written, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(written, place)
+    with replacing(place) as beside:
+        save_file(tensors, beside, metadata=about)
     return place
 
 

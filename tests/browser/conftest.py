@@ -7,6 +7,7 @@ state, and works on copies of the notebooks.
 from collections.abc import Iterator
 from contextlib import contextmanager
 import json
+import math
 import os
 from pathlib import Path
 import re
@@ -19,10 +20,12 @@ import time
 from typing import Any
 import urllib.request
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = Path(__file__).parent / "artifacts"
+PATIENCE = 60  # seconds: a machine that is busy with something else is no failure
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -111,7 +114,8 @@ class Server:
             "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
             "IPYTHONDIR": "ipython",
         }
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        paths = [str(ROOT), str(ROOT / "tests" / "lab")]
+        paths.append(os.environ.get("PYTHONPATH", ""))
         environment = {
             **os.environ,
             **{name: str(home / folder) for name, folder in folders.items()},
@@ -193,7 +197,7 @@ class PanelOnPage:
     def press(self, name: str) -> None:
         self.box.locator(f".lmx-{name}").click()
 
-    def until(self, condition: Any, what: str, seconds: float = 20) -> Any:
+    def until(self, condition: Any, what: str, seconds: float = PATIENCE) -> Any:
         """Poll until ``condition(self)`` holds; return what it gave."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
@@ -213,7 +217,7 @@ class PanelOnPage:
                     raise
         pytest.fail("the plot's bytes could not be read")
 
-    def frames(self, count: int, seconds: float = 20) -> int:
+    def frames(self, count: int, seconds: float = PATIENCE) -> int:
         """Count different pictures seen while the state is running, up to a count."""
         seen = set()
         ends = time.monotonic() + seconds
@@ -239,6 +243,36 @@ class PanelOnPage:
         for _ in range(times):
             handle.press(key)
 
+    def shown(self, knob: str) -> float:
+        """The number beside a slider."""
+        readout = self.box.locator(f".lmx-knob-{knob} .widget-readout")
+        return float(readout.text_content() or "")
+
+    def says(self) -> str:
+        """The sentence under the buttons, or nothing."""
+        return " ".join(self.box.locator(".lmx-message").all_text_contents())
+
+    def turn(self, knob: str, key: str, times: int = 1) -> float:
+        """Turn a live knob; return what it shows once the kernel has taken it in."""
+        self.slide(knob, key, times)
+        words = knob.replace("_", " ")
+        said = re.compile(rf"^{words} = (\S+) from step \d+ on\.$")
+
+        def taken(panel: "PanelOnPage") -> bool:
+            found = said.match(panel.says())
+            return found is not None and math.isclose(
+                float(found[1]), panel.shown(knob), rel_tol=0.01, abs_tol=1e-9
+            )
+
+        self.until(taken, f"{knob} acts")
+        return self.shown(knob)
+
+    def one_step(self) -> None:
+        """Press Step, and wait for it."""
+        held = self.step
+        self.press("step")
+        self.until(lambda p: (p.state, p.step) == ("paused", held + 1), "Step")
+
     def latency(self, button: str, state: str) -> float:
         """Press a button; return the seconds until the page shows a state."""
         element = self.box.element_handle()
@@ -246,11 +280,12 @@ class PanelOnPage:
         self.press(button)
         return float(self.page.evaluate("() => window.lmxLatency")) / 1e3
 
-    def shoot(self, name: str) -> None:
-        """Keep a picture of the panel."""
+    def shoot(self, name: str, part: Any = None) -> None:
+        """Keep a picture of the panel, or of something else in the page."""
         ARTIFACTS.mkdir(exist_ok=True)
-        self.box.scroll_into_view_if_needed()
-        self.box.screenshot(path=ARTIFACTS / f"{name}.png")
+        found = self.box if part is None else part
+        found.scroll_into_view_if_needed()
+        found.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
 class NotebookOnPage:
@@ -284,6 +319,36 @@ class NotebookOnPage:
         errors = cells.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
         assert errors.all_inner_texts() == []
 
+    def run_cell(self, number: int, seconds: float = PATIENCE) -> str:
+        """Run one cell as a learner would; return what it printed."""
+        cell = self.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+        prompt = cell.locator(".jp-InputPrompt").first
+        before = prompt.inner_text()
+        prompt.click()
+        self.page.keyboard.press("Control+Enter")
+        ends = time.monotonic() + seconds
+        while True:
+            now = prompt.inner_text()
+            if now != before and re.search(r"\[\d+\]", now):
+                break
+            assert time.monotonic() < ends, f"cell {number} runs after {seconds} s"
+            self.page.wait_for_timeout(50)
+        self.idle(seconds)
+        for stream in ("stderr", "error"):
+            wrong = cell.locator(f'[data-mime-type$="{stream}"]').all_inner_texts()
+            assert wrong == []
+        printed = '[data-mime-type="application/vnd.jupyter.stdout"]'
+        return "".join(cell.locator(printed).all_inner_texts())
+
+    def tells(self, number: int, condition: Any, what: str) -> Any:
+        """Run a cell that prints JSON until it holds; a widget's word may come late."""
+        ends = time.monotonic() + PATIENCE
+        while True:
+            found = json.loads(self.run_cell(number))
+            if condition(found):
+                return found
+            assert time.monotonic() < ends, f"{what}: {found}"
+
     def menu(self, *names: str) -> None:
         """Go through a menu."""
         for name in names:
@@ -293,8 +358,8 @@ class NotebookOnPage:
 
     def panel(self, number: int = 0, kind: str = "panel") -> PanelOnPage:
         found = PanelOnPage(self.page, number, kind)
-        found.box.wait_for(timeout=20_000)
-        found.box.locator(".lmx-status").wait_for(timeout=20_000)
+        found.box.wait_for()
+        found.box.locator(".lmx-status").wait_for()
         return found
 
     def narrow(self) -> None:
@@ -313,29 +378,55 @@ class NotebookOnPage:
         self.page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
+@pytest.fixture(scope="session")
+def notebook_file(server: Server) -> Any:
+    """``notebook_file(name, *cells)``: write one, or add the cells to a copy."""
+
+    def make(name: str, *cells: str) -> str:
+        path = server.root / name
+        if path.exists():
+            nb = nbformat.read(path, as_version=4)
+        else:
+            nb = nbformat.v4.new_notebook()
+            nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nb.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+        nbformat.write(nb, path)
+        return name
+
+    return make
+
+
+@contextmanager
+def opened(chromium: Any, server: Server, name: str) -> Iterator[NotebookOnPage]:
+    """A notebook in a page of its own; no console error may come."""
+    page = chromium.new_page(viewport=WIDE)
+    page.set_default_timeout(PATIENCE * 1e3)
+    errors: list[str] = []
+    page.on(
+        "console",
+        lambda line: errors.append(line.text) if line.type == "error" else None,
+    )
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    try:
+        notebook = NotebookOnPage(page, server, name)
+        notebook.open()
+        yield notebook
+        assert [error for error in errors if error not in NOISE] == []
+    finally:
+        page.close()
+
+
 @pytest.fixture
 def jupyterlab(chromium: Any, server: Server) -> Iterator[Any]:
-    """``with jupyterlab(name) as notebook``: open it; no console error may come."""
+    """``with jupyterlab(name) as notebook``: for one test."""
+    yield lambda name: opened(chromium, server, name)
+    end_kernels(server)
 
-    @contextmanager
-    def opened(name: str) -> Iterator[NotebookOnPage]:
-        page = chromium.new_page(viewport=WIDE)
-        page.set_default_timeout(20_000)
-        errors: list[str] = []
-        page.on(
-            "console",
-            lambda line: errors.append(line.text) if line.type == "error" else None,
-        )
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        try:
-            notebook = NotebookOnPage(page, server, name)
-            notebook.open()
-            yield notebook
-            assert [error for error in errors if error not in NOISE] == []
-        finally:
-            page.close()
 
-    yield opened
+@pytest.fixture(scope="module")
+def jupyterlab_of_module(chromium: Any, server: Server) -> Iterator[Any]:
+    """The same for a notebook that several tests look at, one after the other."""
+    yield lambda name: opened(chromium, server, name)
     end_kernels(server)
 
 

@@ -3,7 +3,6 @@
 The screenshots lie in tests/browser/artifacts afterwards, to be looked at.
 """
 
-import nbformat
 import pytest
 
 pytestmark = pytest.mark.browser
@@ -42,24 +41,6 @@ display(Predict("Which is faster?", ["eager", "compiled"]), duel)"""
 SECOND_PANEL = """\
 other = Panel(experiment, [Knob("learning_rate")])
 other"""
-
-
-@pytest.fixture
-def notebook_file(server):
-    """``notebook_file(name, *cells)``: write one, or add the cells to a copy."""
-
-    def make(name, *cells):
-        path = server.root / name
-        if path.exists():
-            nb = nbformat.read(path, as_version=4)
-        else:
-            nb = nbformat.v4.new_notebook()
-            nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-        nb.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
-        nbformat.write(nb, path)
-        return name
-
-    return make
 
 
 def test_the_compiled_step_by_hand(notebook_file, jupyterlab):

@@ -1,6 +1,5 @@
 """Looking at runs, keeping them and coming back to them, in JupyterLab in Chromium."""
 
-import nbformat
 import pytest
 
 pytestmark = pytest.mark.browser
@@ -26,22 +25,8 @@ lab""",
 ]
 
 
-@pytest.fixture
-def notebook_file(server):
-    """``notebook_file(name)``: a notebook with one panel."""
-
-    def make(name):
-        nb = nbformat.v4.new_notebook()
-        nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-        nb.cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-        nbformat.write(nb, server.root / name)
-        return name
-
-    return make
-
-
 def test_a_run_is_looked_at_kept_overlaid_and_shown_as_code(notebook_file, jupyterlab):
-    with jupyterlab(notebook_file("kept_runs.ipynb")) as notebook:
+    with jupyterlab(notebook_file("kept_runs.ipynb", *CELLS)) as notebook:
         notebook.run_all()
         panel, page = notebook.panel(), notebook.page
         panel.press("start")
@@ -104,7 +89,7 @@ def test_a_run_is_looked_at_kept_overlaid_and_shown_as_code(notebook_file, jupyt
 
 
 def test_after_a_reload_picture_and_buttons_come_back(notebook_file, jupyterlab):
-    with jupyterlab(notebook_file("reload.ipynb")) as notebook:
+    with jupyterlab(notebook_file("reload.ipynb", *CELLS)) as notebook:
         notebook.run_all()
         panel = notebook.panel()
         notebook.menu("File", "Save Notebook")

@@ -5,6 +5,7 @@ import re
 
 from lmxlab.lab import Compare, Comparison, Knob, Run
 from lmxlab.lab.chart import COLOURS
+from lmxlab.lab.live import Pacer
 from lmxlab.training import trainer as trainers
 from lmxlab.training.config import TrainConfig
 import mlx.core as mx
@@ -403,6 +404,19 @@ def test_another_time_may_be_asked_for_once(clock):
     assert counts(lab.run()) == [57, 113]
 
 
+@pytest.mark.parametrize("first_calls", [True, False])
+def test_the_axis_of_seconds_ends_at_the_budget(clock, first_calls):
+    lab = race(seconds=8.0, first_calls=first_calls)
+    assert lab._chart.x_end == 8.0
+    for _ in range(20):
+        lab.buttons["step"].click()
+        assert lab._chart.x_end == 8.0
+    lab.run(seconds=3.0)
+    assert lab._chart.x_end == 3.0
+    lab.view.controls["x"].value = "steps"
+    assert lab._chart.x_end == 400
+
+
 def test_time_passes_alike_for_all_of_them(clock):
     """At no moment has one trained more than two slices (of 0.4 s) longer."""
     lab = race(seconds=8.0, first_calls=False)
@@ -511,16 +525,18 @@ def test_the_panel_shows_the_table_as_it_grows():
     assert lab._table.value == ""
 
 
-def test_a_long_comparison_has_its_table_at_the_end():
+def test_a_long_comparison_has_its_table_while_it_runs():
     lab = duel(variants=THREE)
     made = lab.run(steps=4)
-    lab.state, lab._tabled = "running", ""
-    lab._last, lab._table.value = {"step": 5000, "variant": "a"}, "before"
-    lab._refresh()
-    assert lab._table.value == "before"
-    lab.state = "stopped"
+    lab.state, lab._tabled, lab._table_pacer = "running", "", Pacer()
+    lab._last, lab._table.value = {"step": 50_000, "variant": "a"}, "before"
     lab._refresh()
     assert lab._table.value == made.table_html(dict(zip(THREE, COLOURS, strict=False)))
+
+
+def test_the_table_stands_above_the_plots():
+    lab = duel()
+    assert lab.box.children.index(lab._table) < lab.box.children.index(lab.gallery)
 
 
 def test_another_baseline_comes_first():

@@ -1,11 +1,11 @@
 """What a panel shows is fresh, and where it shows it."""
 
-import asyncio
 from dataclasses import replace
 from itertools import pairwise
-import time
+import re
+from types import SimpleNamespace
 
-from lmxlab.lab import Knob, Panel, Run
+from lmxlab.lab import Knob, Panel, Run, controls, driver, live, status
 from lmxlab.lab.chart import Chart
 from lmxlab.lab.runs import RunStore
 from lmxlab.training.config import TrainConfig
@@ -22,27 +22,60 @@ def experiment(learning_rate=1e-2, width=8, max_steps=10**6):
     return Run(model, config, iter(lambda: (tokens, tokens), None))
 
 
-def test_the_status_is_fresh_also_where_frames_are_dear(monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only a test moves; ``clock[0]`` are its seconds."""
+    now = [0.0]
+    moved = SimpleNamespace(perf_counter=lambda: now[0])
+    for module in (driver, live, controls):
+        monkeypatch.setattr(module, "time", moved)
+    return now
+
+
+def test_the_status_is_fresh_also_where_frames_are_dear(monkeypatch, clock):
     def dear(chart, only):
-        time.sleep(0.1)  # so that frames are seconds apart
+        clock[0] += 0.4  # so that frames are many seconds apart
         return {"loss": b""}
 
-    async def main():
-        lab = Panel(experiment)
-        monkeypatch.setattr(Chart, "tiles", dear)
-        changed = []
-        lab.status.observe(lambda _: changed.append(time.monotonic()), names="value")
-        lab.buttons["start"].click()
-        begun = time.monotonic()
-        while time.monotonic() < begun + 1.6:
-            await asyncio.sleep(0)
-        lab.buttons["stop"].click()
-        await lab.wait(5)
-        times = [begun, *changed]
-        assert max(after - before for before, after in pairwise(times)) < 1.0
-        assert len(changed) >= 4
+    lab = Panel(experiment)
+    show = lab._show
+    monkeypatch.setattr(lab, "_show", lambda record: (show(record), tick(0.01)))
+    monkeypatch.setattr(Chart, "tiles", dear)
 
-    asyncio.run(main())
+    def tick(seconds):
+        clock[0] += seconds
+
+    changed = [0.0]
+    lab.status.observe(lambda _: changed.append(clock[0]), names="value")
+    lab.run(steps=2000)
+    assert clock[0] > 20
+    assert max(after - before for before, after in pairwise(changed)) < 1.0
+
+
+def test_words_for_pictures_and_ears_are_few_while_it_runs(monkeypatch, clock):
+    monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    lab = Panel(experiment)
+    lab._announcer = status.Announcer(clock=lambda: clock[0])
+    show, heard, told = lab._show, [], []
+
+    def slowly(record):
+        show(record)
+        clock[0] += 0.1
+
+    monkeypatch.setattr(lab, "_show", slowly)
+    monkeypatch.setattr(Chart, "tiles", lambda chart, only: {"loss": b""})
+    lab.announced.observe(lambda change: heard.append(change["new"]), names="value")
+    lab.pictures["loss"].observe(lambda change: told.append(clock[0]), names="tooltip")
+    lab.run(max_steps=600)  # a minute, 4 frames a second
+    assert clock[0] == pytest.approx(60, abs=1)
+    assert heard[0].startswith("running, step 1 of 600, loss 1.")
+    assert heard[-1].startswith("done, step 600 of 600, loss 0.")
+    assert 9 <= len(heard) <= 12
+    assert 8 <= len(told) <= 14
+    loss = lab.result.losses[-1]
+    words = lab.pictures["loss"].tooltip
+    assert f"{loss:.4g} at step 600" in words
+    assert f"highest {max(lab.result.losses):.4g}" in words
 
 
 def test_a_click_shows_before_the_picture_is_drawn(monkeypatch):
@@ -68,6 +101,39 @@ def test_live_and_restart_knobs_stand_under_their_own_words():
 def test_the_line_says_no_steps_before_they_are_known():
     lab = Panel(experiment)
     assert lab.status.value.endswith("><b>idle</b></div>")
+
+
+def test_one_button_is_enabled_before_another_disables_itself():
+    """A page hands the focus of the one on to the other."""
+    lab, seen = Panel(experiment), []
+    for name, button in lab.buttons.items():
+        button.observe(
+            lambda change, name=name: seen.append((name, change["new"])),
+            names="disabled",
+        )
+    lab.state = "running"
+    lab._refresh()
+    assert seen == [("pause", False), ("stop", False), ("start", True), ("step", True)]
+
+
+def test_only_one_line_is_read_out_and_alerts_are_at_once():
+    lab = Panel(experiment)
+    lab.say("beta = 1 from step 3 on.")
+    assert lab.announced.value == "beta = 1 from step 3 on."
+    assert 'role="status"' in lab.message.value  # which the page's script takes off
+    lab.say("a & b", role="alert")
+    assert 'role="alert"' in lab.message.value
+    assert lab.announced.value == "beta = 1 from step 3 on."  # heard by its role
+    for silent in (lab.status, lab.view.reading):
+        assert not re.search("role|aria-live", silent.value)
+
+
+def test_each_click_shows_in_the_line_even_if_nothing_changes():
+    lab = Panel(experiment)
+    before = lab.status.value
+    lab.buttons["reset"].click()
+    assert lab.status.value != before
+    assert 'data-state="idle"' in lab.status.value
 
 
 # ---------------------------------------------------------------------------- the view
@@ -140,6 +206,7 @@ def test_the_cursor_reads_exact_values():
     for name in ("loss", "learning_rate"):
         assert f"{name} <b>{record[name]:.5g}</b>" in lab.view.reading.value
     assert "steps 4" in lab.view.reading.value
+    assert lab.announced.value.startswith("steps 4: loss ")  # and it is heard
     lab.view.controls["cursor"].value = 0.0
     assert lab.view.reading.value == ""
     assert lab._chart.cursor is None

@@ -3,7 +3,7 @@
 import math
 import random
 
-from lmxlab.lab.curves import KINDS, MAX_POINTS, Curve, History, Horizon, short_number
+from lmxlab.lab.curves import KINDS, MAX_POINTS, Curve, History, Horizon
 import pytest
 
 
@@ -268,6 +268,26 @@ def test_the_end_moves_rarely_and_holds_what_is_there():
     assert seen[-1] == seconds
 
 
+def test_a_known_number_of_seconds_is_the_end_of_their_axis():
+    horizon, curve, seen = Horizon(1000, seconds=10.0), Curve(), []
+    for step in range(1, 41):
+        curve.add(step, 1.0, 64 * step, 0.25 * step)
+        seen.append(horizon.of("seconds", [curve]))
+    assert set(seen) == {10.0}
+    curve.add(41, 1.0, 64 * 41, 10.25)  # what is there is shown
+    assert horizon.of("seconds", [curve]) == 10.25
+    assert horizon.of("seconds", [], [paced(50)]) == paced(50)[-1].seconds
+    assert horizon.of("steps", [curve]) == 1000
+
+
+def test_first_calls_may_take_no_time():
+    run = History(0.0, free_first_calls=True)
+    run.add(record(1, step_seconds=4.0, first_call_seconds=4.0))
+    run.add(record(2))
+    assert [run.curves["loss"][i].seconds for i in (0, 1)] == [0.0, 0.5]
+    assert run.first_call_seconds == 4.0
+
+
 def test_kept_runs_are_shown_whole():
     assert Horizon(10).of("steps", [], [paced(50)]) == 50
     assert Horizon(10).of("tokens", [paced(2)], [paced(50)]) >= 50 * 64
@@ -276,17 +296,3 @@ def test_kept_runs_are_shown_whole():
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_axis_without_data_has_an_end(kind):
     assert Horizon(1).of(kind, []) >= 1
-
-
-# ------------------------------------------------------------------------------- ticks
-
-
-@pytest.mark.parametrize(
-    ("x", "top", "apart", "text"),
-    [(0, 5, 1, "0"), (2.5, 5, 2.5, "2.5"), (0.25, 1, 0.25, "0.25"), (-2, 4, 2, "-2"),
-     (7500, 7500, 2500, "7500"), (12_500, 20_000, 2500, "12.5k"), (3e6, 4e6, 1e6, "3M"),
-     (1.5e-4, 2e-4, 5e-5, "1.5e-4"), (2e-4, 2e-4, 1e-4, "2e-4"),
-     (-3e-5, 9e-5, 3e-5, "-3e-5"), (1000.001, 1000.002, 0.001, "1000.001")],
-)  # fmt: skip
-def test_ticks_are_short_and_differ(x, top, apart, text):
-    assert short_number(x, top, apart) == text

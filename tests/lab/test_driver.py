@@ -2,6 +2,7 @@
 
 import asyncio
 from itertools import product
+import signal
 import threading
 
 from lmxlab.lab.driver import Driver
@@ -432,3 +433,99 @@ def test_a_run_whose_loop_has_ended_can_be_started_again():
     driver.press("start")
     assert (driver.state, driver.step) == ("done", 3)
     assert driver.closed == 2
+
+
+class Hanging(Counting):
+    """A step that the kernel's interrupt button ends; it does so at step 3."""
+
+    def _count(self):
+        for record in super()._count():
+            if record["step"] == 3:
+                signal.raise_signal(signal.SIGINT)
+                pytest.fail("the step went on")
+            yield record
+
+
+@pytest.fixture
+def between_cells():
+    """The interrupt button is ignored, as ipykernel does between two cells."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN, (
+        "a handler was left behind"
+    )
+    signal.signal(signal.SIGINT, before)
+
+
+def on_a_loop(story):
+    """As asyncio.run, which sets a handler of its own; a kernel does not."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(story)
+    finally:
+        loop.close()
+
+
+def test_an_interrupt_ends_a_step_that_hangs_and_start_works_again(between_cells):
+    async def main():
+        driver = Hanging()
+        driver.press("start")
+        await turns(60)
+        assert (driver.state, driver.step, driver.closed) == ("stopped", 2, 1)
+        ((role, text),) = driver.said
+        assert role == "alert"
+        assert text.startswith("Interrupted: the run was stopped after step 2.")
+        driver.steps = 2
+        driver.press("start")
+        assert await driver.wait(5) == 2
+        assert driver.state == "done"
+
+    on_a_loop(main())
+
+
+def test_a_cell_that_waits_for_an_interrupted_run_ends_too(between_cells):
+    made = []
+
+    async def main():
+        made.append(Hanging())
+        made[0].press("start")
+        await made[0].wait(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        on_a_loop(main())
+    assert made[0].state == "stopped"
+    assert on_a_loop(made[0].wait()) == 2  # later there is nothing to wait for
+
+
+class Rings(Counting):
+    """The button is pressed just before the step's own code, or just after it."""
+
+    def _refresh(self):
+        if self.state == "running" and self.step == 2 and not self.said:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_at_the_edge_of_a_step_is_not_lost(between_cells):
+    async def main():
+        driver = Rings()
+        driver._status_pacer.rate = driver._status_pacer.share = 1e9
+        driver.press("start")
+        await turns(200)
+        assert driver.state == "stopped"
+        assert driver.said[0][1].startswith("Interrupted")
+        driver.press("stop")
+
+    on_a_loop(main())
+
+
+def test_what_an_error_says_besides_is_said_too():
+    class Noted(Counting):
+        def _open(self):
+            error = ValueError("a reward must be finite")
+            error.add_note("Sample 3 of 8.")
+            raise error
+
+    driver = Noted()
+    driver.press("start")
+    said = "ValueError: a reward must be finite. Sample 3 of 8."
+    assert driver.said == [("alert", said)]

@@ -1,0 +1,43 @@
+"""Bars: one number for each run."""
+
+from typing import Any
+
+from lmxlab.lab.plot import COLOURS, TEXT, Plot
+
+
+class Bars(Plot):
+    """One bar for each run.
+
+    Attributes:
+        values: Run to what its bar shows.
+
+    Example:
+        >>> bars = Bars("first call (s)")
+        >>> bars.values = {"eager": 0.1, "compiled": 1.25}
+        >>> bars.words()
+        'first call (s): eager 0.1, compiled 1.25.'
+    """
+
+    values: dict[str, float]
+
+    def words(self) -> str:
+        """Say what it shows, for those who cannot see it."""
+        each = [f"{name} {value:.3g}" for name, value in self.values.items()]
+        return f"{self.axes.get_ylabel()}: {', '.join(each)}."
+
+    def _look(self) -> Any:
+        return list(self.values.items())
+
+    def _arrange(self) -> None:
+        axes, names, heights = self.axes, list(self.values), list(self.values.values())
+        for old in list(axes.patches):
+            old.remove()
+        bars = axes.bar(range(len(names)), heights, 0.6, color=COLOURS[: len(names)])
+        labels = [f"{value:.2g}" if value else "" for value in heights]
+        axes.bar_label(bars, labels, color=TEXT, fontsize=8)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-1, len(names))
+        axes.set_ylim(0, 1.15 * max([*heights, 1e-3]))
+
+    def _moving(self) -> list[Any]:
+        return []

@@ -1,0 +1,50 @@
+"""What widgets lack in a page: keys, names for screen readers, a clock, focus rings.
+
+One style sheet and one script (page.js), in a widget that shows nothing. They add, and
+never stand in the way: where a front end lets no script run, everything still works
+with a mouse, and the clock, which is all style sheet, counts.
+"""
+
+import html
+from importlib.resources import files
+
+import ipywidgets as widgets
+
+# The clock counts seconds since the status line was last written, whoever is at work:
+# the page does it alone, for a kernel in a long step has no time to.
+STYLE = """
+@property --lmx-s {syntax: "<integer>"; initial-value: 0; inherits: false}
+@keyframes lmx-count {to {--lmx-s: 36000}}
+@keyframes lmx-show {to {font-size: 13px}}
+.lmx-page {display: none}
+.lmx-lab.lmx-lab.lmx-lab :focus-visible {
+  outline: 2px solid var(--jp-brand-color1, #1976d2) !important;
+  outline-offset: 2px}
+.lmx-lab .noUi-handle:focus-visible {outline-offset: 3px}
+.lmx-hidden {position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap}
+.lmx-announce {position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); margin: 0}
+.lmx-since, .lmx-advice {font-size: 0; animation: lmx-show 0s 3s forwards}
+.lmx-advice {animation-delay: 15s}
+.lmx-since b::after {counter-reset: s var(--lmx-s); content: counter(s);
+  animation: lmx-count 36000s linear}
+.lmx-silent {line-height: 1.4}
+.lmx-silent[hidden], .lmx-silence:has([hidden]) {display: none}
+"""
+
+
+def page_widget() -> widgets.HTML:
+    """Return a widget that shows nothing and looks after the box that it lies in.
+
+    The box has the class ``lmx-lab``.
+
+    Example:
+        >>> page_widget().value.startswith("<style")
+        True
+    """
+    script = files("lmxlab.lab").joinpath("page.js").read_text(encoding="utf-8")
+    run = html.escape(f"(style => {{{script}}})(this)", quote=True)
+    widget = widgets.HTML(f'<style onload="{run}">{STYLE}</style>')
+    widget.add_class("lmx-page")
+    return widget

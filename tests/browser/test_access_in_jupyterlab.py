@@ -1,0 +1,294 @@
+"""The panel without a mouse and without sight, in JupyterLab in Chromium.
+
+What a screen reader gets is Chromium's accessibility tree; keys are pressed for real.
+The screenshots lie in tests/browser/artifacts afterwards, to be looked at.
+"""
+
+import re
+
+import nbformat
+import pytest
+
+pytestmark = pytest.mark.browser
+
+CELLS = [
+    """\
+import lmxlab
+import mlx.core as mx
+import mlx.nn as nn
+from lmxlab.data import StoryWorld
+from lmxlab.lab import Compare, Knob, Panel, Predict, Run
+from lmxlab.lab.runs import RunStore
+from lmxlab.training.config import TrainConfig
+
+def experiment(learning_rate=1e-2, batch_size=8, compile_step=True, max_steps=100_000):
+    mx.random.seed(0)
+    model = nn.Sequential(nn.Embedding(47, 16), nn.Linear(16, 47))
+    config = TrainConfig(learning_rate, max_steps=max_steps, warmup_steps=0,
+                         batch_size=batch_size, compile_step=compile_step)
+    return Run(model, config, StoryWorld())""",
+    """\
+guess = Predict("Which is faster?", ["eager", "compiled", "neither"])
+guess""",
+    """\
+store = RunStore("off")
+Panel(experiment, store=store).run(steps=3)
+lab = Panel(experiment, [Knob("learning_rate"), Knob("batch_size", [8, 16]),
+                         Knob("compile_step")], store=store)
+lab""",
+    """\
+duel = Compare(experiment, {"eager": {"compile_step": False}, "compiled": {}},
+               [Knob("learning_rate")])
+duel""",
+]
+INTERACTIVE = {
+    "button", "checkbox", "combobox", "slider", "radio", "textbox", "spinbutton",
+    "listbox", "img", "image", "radiogroup",
+}  # fmt: skip
+ORDER = [
+    "Start", "Step", "Reset", "learning rate", "learning rate, as a number",
+    "batch size", "batch size, as a number", "compile step", "x axis", "log loss",
+    "smoothing", "smoothing, as a number", "read at",
+    "Runs: compare, export, copy as code", "Sort by", "ascending", "CSV", "JSON", "PNG",
+    "SVG", "Lay * over the plot", "Name of *, to be edited",
+    "Code: Show a script that does * again",
+    "Remove: Delete * and its files: click twice",
+]  # fmt: skip
+FOCUS = """() => {
+    const seen = getComputedStyle(document.activeElement);
+    return {classes: document.activeElement.className,
+            ring: seen.outlineStyle === "none" ? 0 : parseFloat(seen.outlineWidth),
+            checked: document.activeElement.value};
+}"""
+
+
+@pytest.fixture
+def opened(server, jupyterlab):
+    """``with opened(name) as notebook``."""
+
+    def make(name):
+        nb = nbformat.v4.new_notebook()
+        nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nb.cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
+        nbformat.write(nb, server.root / name)
+        return jupyterlab(name)
+
+    return make
+
+
+class Ears:
+    """Chromium's accessibility tree, of the page or of one element."""
+
+    def __init__(self, page):
+        self.client = page.context.new_cdp_session(page)
+        self.client.send("Accessibility.enable")
+
+    def focused(self):
+        """Role, name and value of what has the focus."""
+        found = self.client.send(
+            "Runtime.evaluate", {"expression": "document.activeElement"}
+        )
+        return self._of(found["result"]["objectId"])[0]
+
+    def below(self, selector):
+        """Role, name and value of each control and picture below the first match."""
+        expression = f"document.querySelector({selector!r})"
+        found = self.client.send("Runtime.evaluate", {"expression": expression})
+        result = self.client.send(
+            "Accessibility.queryAXTree", {"objectId": found["result"]["objectId"]}
+        )
+        return [
+            self._plain(node) for node in result["nodes"] if not node.get("ignored")
+        ]
+
+    def _of(self, object_id):
+        result = self.client.send(
+            "Accessibility.getPartialAXTree",
+            {"objectId": object_id, "fetchRelatives": False},
+        )
+        return [self._plain(node) for node in result["nodes"]]
+
+    @staticmethod
+    def _plain(node):
+        role, name, value = (
+            str(node.get(key, {}).get("value", "")) for key in ("role", "name", "value")
+        )
+        return role, name, value
+
+
+def spoken(panel, knob):
+    """What is heard of a slider's value. (CDP's tree leaves this attribute out.)"""
+    handle = panel.box.locator(f'.lmx-knob-{knob} [role="slider"]')
+    return handle.get_attribute("aria-valuetext")
+
+
+def matches(pattern, name):
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".+"), name)
+
+
+def test_every_control_has_a_name_and_its_place_in_the_order(opened):
+    with opened("by_keyboard.ipynb") as notebook:
+        notebook.run_all(120)
+        panel, page, ears = notebook.panel(), notebook.page, Ears(notebook.page)
+        panel.box.locator(".jupyter-widget-Collapse-header").press("Enter")
+        panel.until(lambda p: p.box.locator(".lmx-run-row").is_visible(), "the table")
+        page.wait_for_timeout(500)
+        for box in (".lmx-panel", ".lmx-compare"):
+            there = [node for node in ears.below(box) if node[0] in INTERACTIVE]
+            assert len(there) >= 15
+            assert [node for node in there if not node[1].strip()] == []
+        assert spoken(panel, "learning_rate") == "1.00e-2"  # not the notch, -2
+        assert spoken(panel, "batch_size") == "8"
+
+        # Tab goes through all of it, in order, and each one shows that it is there.
+        panel.box.locator(".lmx-start").focus()
+        page.keyboard.press("Shift+Tab")
+        for expected in ORDER:
+            page.keyboard.press("Tab")
+            role, name, _ = ears.focused()
+            assert matches(expected, name), f"{role} {name!r} instead of {expected!r}"
+            assert page.evaluate(FOCUS)["ring"] >= 2, name
+        notebook.shoot("access_focus_ring")
+        notebook.menu("Settings", "Theme", "JupyterLab Dark")
+        panel.box.locator(".lmx-start").focus()
+        page.keyboard.press("Tab")
+        assert page.evaluate(FOCUS)["ring"] >= 2
+        panel.shoot("access_dark")
+
+        # Predict: one stop for the options, and the arrows move.
+        options = page.locator(".lmx-predict input")
+        role, name, _ = next(
+            n for n in ears.below(".lmx-predict") if n[0] == "radiogroup"
+        )
+        assert name == "Which is faster?"
+        options.first.focus()
+        page.keyboard.press("Tab")
+        assert ears.focused()[0] != "radio"
+        options.first.focus()
+        page.keyboard.press("Space")
+        for key, chosen in (("ArrowDown", 1), ("ArrowDown", 2), ("ArrowUp", 1)):
+            page.keyboard.press(key)
+            assert [options.nth(i).is_checked() for i in range(3)] == [
+                i == chosen for i in range(3)
+            ]
+            assert page.evaluate(FOCUS)["checked"] == str(chosen)
+        assert "Cell 2" in page.locator("#jp-main-statusbar").inner_text()
+        page.locator(".jp-CodeCell .cm-content").last.click()
+        page.keyboard.press("Control+End")
+        page.keyboard.press("Enter")
+        page.keyboard.type("print('chosen:', guess.answer)")
+        page.keyboard.press("Control+Enter")
+        page.get_by_text("chosen: compiled").wait_for(timeout=60_000)
+
+
+def test_a_run_by_keyboard_alone_and_what_is_heard_of_it(opened):
+    with opened("heard.ipynb") as notebook:
+        notebook.run_all(120)
+        panel, page, ears = notebook.panel(), notebook.page, Ears(notebook.page)
+        heard = panel.box.locator(".lmx-announce .widget-html-content")
+        assert heard.get_attribute("aria-live") == "polite"
+        line = panel.box.locator(".lmx-status")
+        assert not line.evaluate("e => !!e.closest('[aria-live], [role=status]')")
+        page.evaluate(
+            """(region) => {
+                window.lmxHeard = [];
+                new MutationObserver(() => window.lmxHeard.push(region.textContent))
+                    .observe(region, {childList: true, subtree: true});
+            }""",
+            heard.element_handle(),
+        )
+
+        # The focus goes along: from Start, which is disabled, to Pause, and back.
+        panel.box.locator(".lmx-start").focus()
+        page.keyboard.press("Enter")
+        panel.until(lambda p: p.state == "running", "Start", 60)
+        panel.until(lambda p: ears.focused()[1].strip() == "Pause", "the focus", 20)
+        panel.until(lambda p: p.step > 20, "progress", 60)
+        page.keyboard.press("Enter")
+        panel.until(lambda p: p.state == "paused", "Pause", 60)
+        panel.until(lambda p: ears.focused()[1].strip() == "Start", "the focus", 20)
+        held = panel.step
+        page.keyboard.press("Tab")
+        assert ears.focused()[1].strip() == "Step"
+        page.keyboard.press("Space")
+        panel.until(lambda p: p.step == held + 1, "Step", 60)
+        assert ears.focused()[1].strip() == "Step"
+
+        # A knob, a number typed, the view; JupyterLab's own keys stay out of it.
+        cells = page.locator(".jp-Notebook .jp-Cell").count()
+        for _ in range(3):
+            page.keyboard.press("Tab")
+        assert ears.focused()[1] == "learning rate"
+        page.keyboard.press("ArrowRight")
+        panel.until(lambda p: spoken(p, "learning_rate") == "1.12e-2", "heard", 20)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Control+a")
+        page.keyboard.type("0.02")
+        page.keyboard.press("Enter")
+        slider = '.lmx-knob-learning_rate [role="slider"]'
+        panel.until(
+            lambda p: (
+                p.box.locator(slider).get_attribute("aria-valuetext")
+                in ("2.00e-2", "1.99e-2")
+            ),
+            "the number",
+            20,
+        )
+        toggle = panel.box.locator(".lmx-view-log_loss")
+        toggle.focus()
+        page.keyboard.press("Enter")
+        panel.until(lambda p: toggle.get_attribute("aria-pressed") == "true", "log", 20)
+        assert page.locator(".jp-Notebook .jp-Cell").count() == cells
+        assert "Mode: Command" in page.locator("#jp-main-statusbar").inner_text()
+
+        # The picture says its numbers, and the line is heard now and then.
+        panel.box.locator(".lmx-stop").focus()
+        page.keyboard.press("Space")
+        panel.until(lambda p: p.state == "stopped", "Stop", 60)
+        panel.until(lambda p: ears.focused()[1].strip() == "Start", "the focus", 20)
+        step = panel.step
+        panel.until(
+            lambda p: any(
+                role in ("img", "image")
+                and re.search(rf"Loss in nats .* at step {step}, lowest", name)
+                for role, name, _ in ears.below(".lmx-panel")
+            ),
+            "the picture's words",
+            20,
+        )
+        assert panel.box.locator('[role="status"]').count() == 1  # nothing twice
+        heard_so_far = "() => window.lmxHeard"
+        panel.until(
+            lambda p: page.evaluate(heard_so_far)[-1].startswith(
+                f"stopped, step {step}"
+            ),
+            "the end is heard",
+        )
+        said = page.evaluate(heard_so_far)
+        assert said[0].startswith("running")
+        assert any("learning rate = " in words for words in said)
+        assert len(said) < 15
+
+
+def test_how_the_first_topic_looks(jupyterlab):
+    with jupyterlab("01_compiled_step.ipynb") as notebook:
+        notebook.run_all(300)
+        panel, duel = notebook.panel(), notebook.panel(kind="compare")
+        panel.box.get_by_text("Runs: compare").click()
+        for theme in ("light", "dark"):
+            notebook.menu("Settings", "Theme", f"JupyterLab {theme.title()}")
+            for width in (1280, 800):
+                tall = {"width": width, "height": 1800}
+                notebook.page.set_viewport_size(tall)
+                notebook.page.wait_for_timeout(500)
+                for name, found in (("panel", panel), ("compare", duel)):
+                    found.shoot(f"access_{theme}_{width}_{name}")
+                    wider = found.box.evaluate("e => e.scrollWidth - e.clientWidth")
+                    assert wider <= 0
+            # Without a sideways scroll: what does something to a run.
+            notebook.wide()
+            panel.box.locator(".lmx-runs").scroll_into_view_if_needed()
+            remove = panel.box.locator(".lmx-run-remove").first
+            edge = panel.box.bounding_box()
+            place = remove.bounding_box()
+            assert place["x"] + place["width"] <= edge["x"] + edge["width"]
