@@ -27,6 +27,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
+# A file stays with one worker: its cells and fixtures belong together.
+WORKERS ?= 2
+workers = -n $(WORKERS) --dist loadfile
+
 # A phase of the tests says how long it took; .ci/run collects these lines.
 timed = @set -e; trap 'echo "== $@: $$SECONDS s"' EXIT;
 
@@ -61,16 +65,16 @@ lint: $(TEST_STAMP) ## ruff, mypy, spelling, notebooks free of outputs
 
 test-unit: $(TEST_STAMP) ## unit tests, and the examples in docstrings
 	$(timed) LMXLAB_RUNS=off $(BIN)/python -m pytest --ignore=tests/browser \
-		--durations=10
+		$(workers) --durations=10
 
 # On notebooks without stored outputs --nbval-lax compares nothing: that each cell runs,
 # and the assertions in the cells, are the test; and, through the plugin, that nothing
 # fails behind them, in a button's callback or a task.
 test-notebooks: $(TEST_STAMP) ## every notebook, run whole
 	$(timed) LMXLAB_RUNS=off PYTHONWARNINGS=error::UserWarning \
-		PYTHONPATH=tests/notebooks \
+		PYTHONPATH=tests/notebooks OPENBLAS_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -p nbval_background --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout=120 --durations=10 notebooks
+		--nbval-cell-timeout=120 $(workers) --durations=15 notebooks
 
 test-browser: $(TEST_STAMP) ## buttons and sliders, in JupyterLab in Chromium
 	$(timed) $(BIN)/python -m pytest --durations=10 tests/browser
