@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 import json
 from pathlib import Path
+import re
 
 from lmxlab.lab.exercises import Exercise, checker
 from lmxlab.lab.topics import section
@@ -22,6 +23,32 @@ Cells = list[nbformat.NotebookNode]
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_keeps_the_shape_that_all_share(path):
     assert lint(path) == []
+
+
+def words_of(path: Path) -> str:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "\n".join(
+        "".join(c["source"]) for c in cells if c["cell_type"] == "markdown"
+    )
+
+
+def test_the_first_notebook_says_how_hard_and_how_long_each_one_is():
+    row = r"^\| \[\d\d\]\((.+?)\) \| (\w+), (\d+) \|"
+    rows = re.findall(row, words_of(NOTEBOOKS[0]), re.M)
+    said = {name: (difficulty, minutes) for name, difficulty, minutes in rows}
+    found = {}
+    for path in NOTEBOOKS:
+        text = words_of(path)
+        difficulty = re.search(r"Difficulty: (\w+)", text)
+        minutes = re.search(r"(\d+) minutes", text)
+        found[path.name] = (difficulty and difficulty[1], minutes and minutes[1])
+    assert said == found
+
+
+def test_the_readme_lists_every_notebook():
+    readme = (NOTEBOOKS[0].parents[1] / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"\]\(notebooks/(.+?)\)", readme)
+    assert listed == [path.name for path in NOTEBOOKS]
 
 
 # ---- a notebook in which nothing is wrong, and what each fault makes of it ----
