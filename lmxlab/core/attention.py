@@ -107,7 +107,12 @@ class Attention(nn.Module):
         return x.reshape(*x.shape[:2], n_heads, -1).transpose(0, 2, 1, 3)
 
     def _rotate(self, x: mx.array, offset: int) -> mx.array:
-        return mx.fast.rope(
+        doubled = x.shape[2] == 1 and runtime.is_gpu()
+        if doubled:
+            # MLX 0.32's CUDA kernel for a single position fails from 128 rows on where
+            # heads are narrow; that for two does not.
+            x = mx.concatenate([x, x], axis=2)
+        x = mx.fast.rope(
             x,
             self.head_dim,
             traditional=False,
@@ -115,6 +120,7 @@ class Attention(nn.Module):
             scale=1.0,
             offset=offset,
         )
+        return x[:, :, :1] if doubled else x
 
 
 def attend(

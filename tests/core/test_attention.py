@@ -147,3 +147,17 @@ def test_rotary_positions_tell_near_from_far():
 
     assert moved("rope") > 1e-3
     assert moved("none") < 1e-6
+
+
+def test_one_position_is_turned_alike_on_a_gpu(monkeypatch):
+    """There two positions are turned and one is kept; the CPU turns one."""
+    layer = Attention(BlockConfig(d_model=32, n_heads=4))
+    x = mx.random.normal((3, 1, 32))
+    cache = layer(mx.random.normal((3, 5, 32)))[1]
+    expected, (keys, _) = layer(x, cache=cache)
+    monkeypatch.setattr(runtime, "is_gpu", lambda: True)
+    monkeypatch.setattr(runtime, "has_fused_attention", lambda: False)
+    got, (their_keys, _) = layer(x, cache=cache)
+    assert mx.array_equal(got, expected)
+    assert mx.array_equal(their_keys, keys)
+    assert keys.shape == (3, 4, 6, 8)
