@@ -37,7 +37,6 @@ extensions = [
 root_doc = "book/index"
 include_patterns = ["book/**.md", "notebooks/*.ipynb"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints", "**/runs"]
-templates_path = ["templates"]
 
 # ---- notebooks ----
 

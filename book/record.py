@@ -11,7 +11,7 @@ sentence under a picture is made from the run's own numbers.
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import datetime
 import importlib
 import json
@@ -63,7 +63,6 @@ class Recording:
     first: int
     axes: dict[str, dict[str, Any]]
     make: Callable[[Any], Position]
-    seconds: float = field(default=0.0, init=False)
 
 
 def thin(x: Sequence[float], y: Sequence[float]) -> dict[str, list[float]]:

@@ -97,21 +97,9 @@ PATIENCE = Exercise(
                         return number
                 return len(losses)
         """,
-        "count from 1": """
-            def stop_at(losses, patience, min_delta):
-                return stop_at_of(losses, patience - 1, min_delta)
-
-            def stop_at_of(losses, patience, min_delta):
-                best, waited = math.inf, 0
-                for number, loss in enumerate(losses, start=1):
-                    if loss < best - min_delta:
-                        best, waited = loss, 0
-                    else:
-                        waited += 1
-                    if waited >= patience:
-                        return number
-                return len(losses)
-        """,
+        "count from 1": lambda losses, patience, min_delta: _stops_at(
+            losses, patience - 1, min_delta
+        ),
         "sets the count back to 0": """
             def stop_at(losses, patience, min_delta):
                 best, waited = math.inf, 0
@@ -124,18 +112,9 @@ PATIENCE = Exercise(
                         return number
                 return len(losses)
         """,
-        "less than min_delta": """
-            def stop_at(losses, patience, min_delta):
-                best, waited = math.inf, 0
-                for number, loss in enumerate(losses, start=1):
-                    if loss < best:
-                        best, waited = loss, 0
-                    else:
-                        waited += 1
-                    if waited >= patience:
-                        return number
-                return len(losses)
-        """,
+        "less than min_delta": lambda losses, patience, min_delta: _stops_at(
+            losses, patience, 0.0
+        ),
         "falls each time": lambda losses, patience, min_delta: 1,
     },
 )
