@@ -68,7 +68,11 @@ class PanelCost:
             Seconds of both, the ratio of throughputs (the median of the pairs'), the
             least and the greatest, and frames a run.
         """
-        return asyncio.run(self._compare(seconds, pairs))
+        loop = asyncio.new_event_loop()  # run() would handle SIGINT; a kernel does not
+        try:
+            return loop.run_until_complete(self._compare(seconds, pairs))
+        finally:
+            loop.close()
 
     async def _compare(self, seconds: float, pairs: int) -> dict[str, Any]:
         lab = Panel(self.experiment, [Knob("learning_rate")], store=self._store)

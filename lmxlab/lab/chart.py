@@ -43,6 +43,7 @@ class Chart:
         max_gauges: How many of them are shown at the most.
         seconds: Of training, when that is what each run has; the axis ends there.
         free_first_calls: Whether first calls take no time on that axis.
+        like: A chart that is not drawn any more: its plots, laid out, are used again.
 
     Attributes:
         loss, held_out, speed: Run to curve.
@@ -74,6 +75,7 @@ class Chart:
         max_gauges: int = 6,
         seconds: float | None = None,
         free_first_calls: bool = False,
+        like: "Chart | None" = None,
     ) -> None:
         """Start without data; plots are built when they are first drawn."""
         self.total = total
@@ -98,6 +100,7 @@ class Chart:
         self._base: dict[str, Plot] = {}
         self._plots: dict[str, Plot] = {}
         self._cast: Any = None
+        self._spare: dict[str, Plot] = {} if like is None else like._spare | like._plots
         self.loss, self.held_out, self.speed = (
             {name: run.curves[metric] for name, run in self._runs.items()}
             for metric in (LOSS, HELD_OUT, SPEED)
@@ -320,12 +323,16 @@ class Chart:
         point = max(self.loss.values(), key=len).nearest(step)
         return step if point is None or self._x == "steps" else getattr(point, self._x)
 
+    def _plot(self, name: str, text: str, **how: Any) -> Plot:
+        return self._plots.get(name) or self._spare.pop(name, None) or Plot(text, **how)
+
     def _build(self) -> None:
         """Make the plots that are always there."""
         label = "loss (nats per token)"
-        loss = Plot(label, self.references, falls=True, legend_inside=True)
-        loss.mark_texts = True
-        self._base = {"loss": loss, "speed": Plot("tokens / s", from_zero=True)}
+        loss = self._plot("loss", label, falls=True, legend_inside=True)
+        loss.references, loss.mark_texts = self.references, True
+        speed = self._plot("speed", "tokens / s", from_zero=True)
+        self._base = {"loss": loss, "speed": speed}
         if self._shows_first_calls:
             self._base["first_calls"] = Bars("first call (s)")
 
@@ -337,7 +344,7 @@ class Chart:
         for title, metrics in self._gauges():
             while title in plots:
                 title += " (metric)"
-            plots[title] = self._plots.get(title) or Plot(title)
+            plots[title] = self._plot(title, title)
             plots[title].lines = self._lines(metrics, gauge=True)
         return plots
 

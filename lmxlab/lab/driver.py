@@ -22,8 +22,10 @@ ACTIVE = ("running", "paused")
 # A click passes through several callbacks of the kernel, one in each turn of the loop.
 # With a single turn a step, Stop waited for four steps (ipykernel 7.4).
 TURNS = 5
+# Seconds of short steps between them: a click waits no longer, and turns cost little.
+SLICE = 0.02
 # Seconds that the first frames may take, in which the plots are laid out.
-SET_UP = 0.3
+SET_UP = 0.1
 
 
 class Driver(ABC):
@@ -53,7 +55,7 @@ class Driver(ABC):
         self._busy = 0.0
         self._last: Record = {}
         self._frame_pacer = Pacer(savings=SET_UP)
-        self._status_pacer = Pacer(share=0.01)
+        self._status_pacer = Pacer(share=0.005)
         try:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
@@ -188,7 +190,7 @@ class Driver(ABC):
     # -------------------------------------------------------------------- the running
 
     async def _drive(self) -> None:
-        """Run on the loop: a step, some turns for the loop, and so on."""
+        """Run on the loop: some steps, some turns for the loop, and so on."""
         me, wake = self._task, self._wake
         assert wake is not None
         await asyncio.sleep(0)  # let the click that started it return
@@ -200,7 +202,7 @@ class Driver(ABC):
                 await asyncio.sleep(0)
 
     def _advance_on_loop(self) -> bool:
-        """Do a step that the kernel's interrupt button can end.
+        """Do a step, or some short ones, that the kernel's interrupt button can end.
 
         Between two cells ipykernel ignores that button, or has it cancel the cell that
         waits; a step that hangs would hang for ever.
@@ -208,9 +210,20 @@ class Driver(ABC):
         before = signal.getsignal(signal.SIGINT)
         if before is None or threading.current_thread() is not threading.main_thread():
             return self._advance()  # no handler can be put back, or none be set
+
+        # A plain function: signal() writes out what it gets, and a whole panel is long.
+        def on_interrupt(number: int, frame: Any) -> None:
+            self._interrupted = True
+            if self._inside:
+                raise KeyboardInterrupt
+
         try:
-            signal.signal(signal.SIGINT, self._on_interrupt)
-            going = self._advance()
+            signal.signal(signal.SIGINT, on_interrupt)
+            until, going = time.perf_counter() + SLICE, self._advance()
+            while going and not (self._resting() or self._interrupted):
+                if time.perf_counter() >= until:
+                    break
+                going = self._advance()
         except KeyboardInterrupt:  # it came at the very end of a step
             self._interrupt()
             return False
@@ -219,11 +232,6 @@ class Driver(ABC):
         if self._interrupted and going:
             self._interrupt()
         return going and not self._interrupted
-
-    def _on_interrupt(self, number: int, frame: Any) -> None:
-        self._interrupted = True
-        if self._inside:
-            raise KeyboardInterrupt
 
     def _interrupt(self) -> None:
         """End an interrupted run, and say so."""

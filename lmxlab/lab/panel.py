@@ -77,6 +77,7 @@ class Panel(Controls):
         )
         self._chart = Chart(total=1)
         self._lag = 0
+        self._blank = False
         self._overlaid: dict[str, str] = {}  # ID to the name in the legend
         self._setters: dict[str, Callable[[Any], None]] = {}
         self._last_wanted: int | None = None
@@ -209,6 +210,9 @@ class Panel(Controls):
 
     def _refresh(self) -> None:
         super()._refresh()
+        if self._blank and self.state == "idle":  # before a Start nobody sees it
+            self._draw()
+        self._blank = False
         if self.result is not None:
             self._keeper.note(self.result.trainer)
 
@@ -220,7 +224,7 @@ class Panel(Controls):
         return [self._keeper.box]
 
     def _new_chart(self, *args: Any, **kwargs: Any) -> Chart:
-        chart = super()._new_chart(*args, **kwargs)
+        chart = super()._new_chart(*args, like=self._chart, **kwargs)
         self._overlaid = {}
         self._overlay(chart)
         return chart
@@ -251,7 +255,7 @@ class Panel(Controls):
         super()._reset()
         self.result = None
         self._chart = self._new_chart(max(1, self.total))
-        self._draw()
+        self._blank = True
 
     def _change_live(self, name: str, value: Any) -> None:
         if self.result is None:

@@ -6,7 +6,7 @@ import math
 
 import by_hand
 import ipywidgets as widgets
-from lmxlab.lab import Knob, knobs
+from lmxlab.lab import Knob, driver, knobs
 from lmxlab.lab.chart import Chart
 from lmxlab.training.config import LossConfig
 from panels_of_topics import RESTARTS, TOPICS
@@ -89,7 +89,9 @@ def shape(found):
 
 
 @EACH
-def test_every_button_of_every_panel(name):
+def test_every_button_of_every_panel(name, monkeypatch):
+    monkeypatch.setattr(driver, "SLICE", 0.0)  # clicks come between any two steps
+
     async def until(condition):
         for _ in range(100_000):
             if condition():

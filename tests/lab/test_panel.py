@@ -6,7 +6,7 @@ import math
 import re
 from types import SimpleNamespace
 
-from lmxlab.lab import Knob, Panel, Run, controls
+from lmxlab.lab import Knob, Panel, Run, controls, driver
 from lmxlab.lab.chart import Chart
 from lmxlab.lab.panel import Result, throughput
 from lmxlab.training.config import TrainConfig
@@ -285,7 +285,8 @@ def test_two_panels_at_once_train_as_each_does_alone():
     assert asyncio.run(story()) == alone
 
 
-def test_a_cell_that_draws_random_numbers_in_between_changes_nothing():
+def test_a_cell_that_draws_random_numbers_in_between_changes_nothing(monkeypatch):
+    monkeypatch.setattr(driver, "SLICE", 0.0)  # it runs between any two steps
     alone = panel(20).run().losses
 
     async def story():

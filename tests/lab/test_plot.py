@@ -27,7 +27,7 @@ def plot(*curves, label="loss (nats)", x_end=100.0, **kwargs):
 
 
 def pixels(png):
-    return np.asarray(Image.open(io.BytesIO(png)))
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
 
 
 def redraws(made, monkeypatch):
@@ -53,9 +53,19 @@ def columns(image, colour):
 # -------------------------------------------------------------------------------- PNG
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (290, 420)])
-def test_a_png_is_what_was_encoded(shape):
-    made = np.random.default_rng(0).integers(0, 256, (*shape, 4), dtype=np.uint8)
+def test_few_colours_are_near_the_ones_that_were_drawn():
+    drawn = plot(curve([3.0, 2.0, 1.5]))
+    made = drawn.pixels().astype(int)
+    shown = pixels(drawn.png()).astype(int)
+    assert (made[..., 3] == 0)[shown[..., 3] == 0].all()
+    seen = made[..., 3] > 0
+    assert np.abs(shown - made).max() < 40
+    assert np.abs(shown - made)[seen].mean() < 4
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2)])
+def test_a_png_has_the_size_of_what_was_encoded(shape):
+    made = np.full((*shape, 4), 255, np.uint8)
     assert (pixels(encode(made)) == made).all()
 
 
