@@ -86,8 +86,9 @@ coverage: $(TEST_STAMP) ## the lines that the unit tests do not reach
 
 # The source root is the repository: notebooks are neither copied nor linked.
 book: $(BOOK_STAMP) ## run the notebooks and build the book into _build/html/book
-	$(timed) LMXLAB_RUNS=off $(BIN)/python -m sphinx -W --keep-going -n -q -c book \
-		. _build/html
+	$(timed) export LMXLAB_RUNS=off; \
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python book/execute.py; \
+	$(BIN)/python -m sphinx -W --keep-going -n -q -c book . _build/html
 	@echo "The book: _build/html/book/index.html"
 
 test-book: book $(TEST_STAMP) ## the built book in Chromium

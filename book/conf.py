@@ -10,9 +10,10 @@ from pathlib import Path
 import sys
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "extensions"))
+sys.path[:0] = [str(HERE), str(HERE / "extensions")]
 
-import lmxlab  # noqa: E402 - after the path, and before anything imports mlx
+import execute  # noqa: E402 - after the path
+import lmxlab  # noqa: E402 - before anything imports mlx
 
 project = "lmxlab"
 author = "the lmxlab authors"
@@ -41,8 +42,8 @@ exclude_patterns = ["_build", "**/.ipynb_checkpoints", "**/runs"]
 # ---- notebooks ----
 
 nb_execution_mode = os.environ.get("LMXLAB_BOOK_EXECUTION", "cache")
-nb_execution_cache_path = str(HERE.parent / "_build" / "jupyter-cache")
-nb_execution_timeout = 300
+nb_execution_cache_path = str(execute.cache_path())
+nb_execution_timeout = execute.TIMEOUT
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
@@ -79,7 +80,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         r"py:.*",
-        r"(abc|asyncio|collections|concurrent|contextlib|dataclasses|enum|fractions|io|"
+        r"(abc|array|asyncio|collections|concurrent|contextlib|dataclasses|enum|fractions|io|"
         r"ipywidgets|IPython|matplotlib|mlx|numpy|os|pathlib|subprocess|traitlets|types|"
         r"typing)(\..*)?",
     ),

@@ -17,11 +17,21 @@ def literal_blocks(
         block, empty, above = lines[number], lines[number - 1], lines[number - 2]
         flat = above.strip() and not above.startswith(" ")
         listed = above.startswith(("-", "*", ">>>")) or block.strip().startswith(">>>")
+        listed = listed or above.endswith("::")
         if block.startswith("    ") and not empty.strip() and flat and not listed:
             lines[number - 1 : number] = ["", "::", ""]
+
+
+def whole_sentences(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Keep napoleon from reading a property's words before a colon as its type."""
+    if what == "property":
+        lines[:0] = ["..", ""]  # an empty comment, where it looks for the type
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Run before napoleon reads the sections."""
     app.connect("autodoc-process-docstring", literal_blocks, priority=400)
+    app.connect("autodoc-process-docstring", whole_sentences, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

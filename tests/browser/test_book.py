@@ -166,3 +166,38 @@ def test_a_notebook_page_launches_itself(chromium, address):
         found = [links.nth(i).get_attribute("href") for i in range(links.count())]
         assert len(found) == 2
         assert all("notebooks/01_compiled_step.ipynb" in link for link in found)
+
+
+def table_cells(seen: Visit) -> list[list[str]]:
+    rows = "[...document.querySelectorAll('table tr')].map(row => "
+    rows += "[...row.querySelectorAll('td')].map(cell => cell.innerText))"
+    found: list[list[str]] = seen.page.evaluate(rows)
+    return [row for row in found if row]
+
+
+def test_the_tables_of_performance_are_the_reports(chromium, address):
+    report = json.loads((ROOT / "book" / "recorded" / "bench.json").read_text())
+    with visit(chromium, address, viewport={"width": 1280, "height": 900}) as seen:
+        seen.goto("book/performance.html")
+        shown = [(row[0], float(row[-1])) for row in table_cells(seen)]
+    expected = []
+    for section in ("step_vs_bare", "compiled_vs_eager", "step_vs_plain", "blas"):
+        digits = 1 if section == "blas" else 2
+        for case, found in report[section].items():
+            if isinstance(found, dict) and "ratio" in found:
+                name = f"{case} x {case}" if section == "blas" else case
+                expected.append((name, float(f"{found['ratio']:.{digits}f}")))
+    assert shown == expected
+    assert len(shown) > 6
+
+
+def test_a_page_of_a_notebook_shows_a_run_without_errors(chromium, address):
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        with visit(chromium, address, viewport={"width": 1280, "height": 900}) as seen:
+            seen.goto(f"notebooks/{path.stem}.html")
+            outputs = seen.page.locator(".cell_output")
+            assert outputs.count() > 8, path.name
+            assert seen.page.locator(".cell_output img").count() >= 3, path.name
+            words = " ".join(outputs.all_inner_texts())
+            assert "Traceback" not in words, path.name
+            assert "application/vnd.jupyter" not in words, path.name
