@@ -67,6 +67,7 @@ autodoc_default_options = {
     "member-order": "bysource",
 }
 autodoc_inherit_docstrings = False
+autodoc_mock_imports = ["torch"]  # an extra that the book does without
 autodoc_typehints_format = "short"
 autodoc_class_signature = "separated"
 napoleon_google_docstring = True
@@ -82,7 +83,7 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(abc|array|asyncio|collections|concurrent|contextlib|dataclasses|enum|fractions|io|"
         r"ipywidgets|IPython|matplotlib|mlx|numpy|os|pathlib|subprocess|traitlets|types|"
-        r"typing)(\..*)?",
+        r"torch|typing)(\..*)?",
     ),
     (r"py:.*", r"(lmxlab\..*\.)?(_\w+|T)"),
 ]

@@ -18,6 +18,7 @@ TINY = replace(
     bare={"story": (2, 3)},
     eager={"story": (2, 3)},
     plain={"story": (1, 2)},
+    torch={"story": (1, 2), "gpt2": (1, 1)},
     blas_sizes=(64, 256),
     blas_seconds=0.02,
     plot_turns=2,
@@ -85,6 +86,27 @@ def test_eager_is_eager_and_compiled_is_compiled():
     assert not eager.compile_step
     assert cases.settings().compile_step
     assert cases.settings() == replace(eager, compile_step=True)
+
+
+@pytest.mark.parametrize("name", ["story", "tiny gpt", "tiny mixed"])
+def test_pytorch_does_the_same_update(name):
+    pytest.importorskip("torch")
+    from lmxlab.bench.torch_model import torch_step
+
+    tiny = cases.Case("", 97, 32, 2, 4, 2, 16, family="gpt")
+    case = {"story": cases.CASES["story"], "tiny gpt": tiny}.get(
+        name, replace(tiny, family="small", mixed=True)
+    )
+    ours, theirs = cases.trainer_step(case), torch_step(case)
+    apart = 2e-2 if case.mixed else 1e-4
+    for _ in range(6):
+        assert theirs() == pytest.approx(ours()["loss"], rel=apart)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("base", 26e6), ("gpt2", 124e6)])
+def test_the_cases_for_a_gpu_have_the_sizes_they_claim(name, parameters):
+    count = cases.GPU_CASES[name].model().count_parameters()
+    assert count == pytest.approx(parameters, rel=0.02)
 
 
 # ------------------------------------------------------------------------------ workers

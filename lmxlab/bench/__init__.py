@@ -4,13 +4,14 @@
     step_vs_bare       the library's step, against the same written by hand
     compiled_vs_eager  the library's step, against itself without mx.compile
     step_vs_plain      the library's step, against MLX as pip installs it
+    step_vs_torch      the library's step, against PyTorch (the extra `torch`)
     live_plot          throughput with the live plot, against without
     panel              throughput in a panel with everything on, against a bare loop
     first_call         what the first step costs, with an empty and a full kernel cache
 
 Every number is a median with its spread. What is compared took turns (see
 :mod:`lmxlab.bench.timing`), so ratios hold on a busy machine too; milliseconds do not.
-Left out on purpose: memory, and other frameworks.
+Left out on purpose: memory.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,13 @@
-"""What is measured: three small models, trained by the library and by hand.
+"""What is measured: models of several sizes, trained by the library and by hand.
 
 story    105,000 parameters, 8 x 13 tokens     overhead decides
 medium   345,000 parameters, 16 x 64 tokens    element-wise work decides
 large    820,000 parameters, 16 x 128 tokens   matrix products decide
+
+and on a GPU, in bfloat16 with float32 master weights, the loss in chunks:
+
+base     26 million parameters, 16 x 512 tokens
+gpt2     124 million parameters, 16 x 1,024 tokens
 """
 
 from collections.abc import Iterator
@@ -13,8 +18,11 @@ from typing import Any
 from lmxlab.bench.timing import Step
 from lmxlab.core.config import BlockConfig, ModelConfig
 from lmxlab.models.base import LanguageModel
+from lmxlab.models.gpt import gpt_config
+from lmxlab.training.chunked_loss import chunked_next_token_loss
 from lmxlab.training.config import TrainConfig
-from lmxlab.training.loss import next_token_loss
+from lmxlab.training.loss import LossFn, next_token_loss
+from lmxlab.training.precision import mixed_precision
 from lmxlab.training.trainer import Trainer
 import mlx.core as mx
 import mlx.nn as nn
@@ -35,6 +43,8 @@ class Case:
     n_heads: int
     batch_size: int
     seq_len: int
+    family: str = "small"
+    mixed: bool = False
 
     @property
     def tokens(self) -> int:
@@ -44,10 +54,23 @@ class Case:
     def model(self) -> LanguageModel:
         """Return the model, always with the same weights."""
         mx.random.seed(0)
-        block = BlockConfig(d_model=self.d_model, n_heads=self.n_heads)
-        return LanguageModel(
-            ModelConfig(block=block, vocab_size=self.vocab_size, n_layers=self.n_layers)
+        return LanguageModel(self.config())
+
+    def config(self) -> ModelConfig:
+        """Return the model's config: of the GPT-2 family, or a small modern one."""
+        width, heads = self.d_model, self.n_heads
+        if self.family == "gpt":
+            return gpt_config(self.vocab_size, width, heads, self.n_layers)
+        block = BlockConfig(d_model=width, n_heads=heads)
+        return ModelConfig(
+            block=block, vocab_size=self.vocab_size, n_layers=self.n_layers
         )
+
+    def loss_fn(self) -> LossFn:
+        """Return the loss that it is trained with."""
+        if self.mixed:
+            return mixed_precision(chunked_next_token_loss)
+        return next_token_loss
 
     def batches(self) -> Iterator[Batch]:
         """Return sixteen random batches, drawn beforehand, round and round."""
@@ -64,6 +87,15 @@ CASES = {
         Case("story", 47, 64, 2, 4, 8, 13),
         Case("medium", 64, 96, 3, 3, 16, 64),
         Case("large", 256, 128, 4, 4, 16, 128),
+    )
+}
+
+
+GPU_CASES = {
+    case.name: case
+    for case in (
+        Case("base", 13_824, 512, 6, 8, 16, 512, mixed=True),
+        Case("gpt2", 50_257, 768, 12, 12, 16, 1024, family="gpt", mixed=True),
     )
 }
 
@@ -93,7 +125,9 @@ def trainer_step(
         A function that does one update and returns its record.
     """
     config = settings(compiled=compiled)
-    trainer = Trainer(case.model(), config, callbacks=callbacks or [])
+    trainer = Trainer(
+        case.model(), config, loss_fn=case.loss_fn(), callbacks=callbacks or []
+    )
     records = trainer.stream(case.batches())
     return lambda: next(records)
 

@@ -1,6 +1,7 @@
 """The measurements, one function each: effort in, plain data out."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 import importlib.util
 import os
@@ -21,6 +22,7 @@ BUDGETS = {
     "step_vs_bare": ("at most", 1.02),
     "compiled_vs_eager": ("at least", 1.5),
     "step_vs_plain": ("at least", 8.0),
+    "step_vs_torch": ("at least", 1.0),
     "live_plot": ("at least", 0.97),
     "panel": ("at least", 0.97),
 }
@@ -34,6 +36,7 @@ class Effort:
         bare: Turns and steps by case, for ``step_vs_bare``.
         eager: The same for ``compiled_vs_eager``.
         plain: The same for ``step_vs_plain``.
+        torch: The same for ``step_vs_torch``; cases for a GPU are left out on a CPU.
         blas_sizes: Of the matrix products.
         blas_seconds: For each size and BLAS.
         plot_turns: Turns with and without the live plot.
@@ -45,6 +48,7 @@ class Effort:
     bare: dict[str, tuple[int, int]]
     eager: dict[str, tuple[int, int]]
     plain: dict[str, tuple[int, int]]
+    torch: dict[str, tuple[int, int]]
     blas_sizes: tuple[int, ...]
     blas_seconds: float
     plot_turns: int
@@ -57,6 +61,13 @@ FULL = Effort(
     bare={"story": (80, 10), "medium": (20, 8)},
     eager={"story": (30, 10), "medium": (12, 8), "large": (5, 4)},
     plain={"story": (12, 10), "medium": (6, 4), "large": (4, 1)},
+    torch={
+        "story": (30, 10),
+        "medium": (12, 6),
+        "large": (6, 4),
+        "base": (6, 5),
+        "gpt2": (6, 5),
+    },
     blas_sizes=(256, 512, 1024),
     blas_seconds=1.0,
     plot_turns=12,
@@ -68,6 +79,7 @@ QUICK = Effort(
     bare={"story": (30, 10)},
     eager={"story": (10, 10), "medium": (4, 5), "large": (2, 3)},
     plain={"story": (4, 10), "medium": (2, 2)},
+    torch={"story": (4, 10), "medium": (2, 4)},
     blas_sizes=(256, 512),
     blas_seconds=0.3,
     plot_turns=4,
@@ -189,6 +201,56 @@ def step_vs_plain(effort: Effort) -> Result:
     return results
 
 
+def step_vs_torch(effort: Effort) -> Result:
+    """The library's step, against PyTorch's on the same model."""
+    if importlib.util.find_spec("torch") is None:
+        return {"reason": "not installed: torch (the extra `torch`)"}
+    on_gpu = runtime.is_gpu()
+    kinds = ["library", "torch", *(["torch_compile"] if on_gpu else [])]
+    known = CASES | (cases.GPU_CASES if on_gpu else {})
+    results = {}
+    with ExitStack() as stack:
+        workers = {
+            kind: stack.enter_context(Worker(original_environment())) for kind in kinds
+        }
+        if workers["torch"].ask("torch_is_on_gpu") != on_gpu:
+            return {"reason": "PyTorch computes on another device than MLX here"}
+        for name, (turns, steps) in effort.torch.items():
+            if name not in known:
+                continue
+            first = [
+                workers[kind].ask("losses", case=name, count=3, kind=kind)
+                for kind in kinds[:2]
+            ]
+            samples: dict[str, list[float]] = {kind: [] for kind in kinds}
+            for order in timing.orders(kinds, turns):
+                for kind in order:
+                    samples[kind] += workers[kind].ask(
+                        "steps", case=name, count=steps, kind=kind
+                    )
+            results[name] = {
+                **_result(samples, over="torch", under="library"),
+                "loss_apart": max(abs(a - b) for a, b in zip(*first, strict=True)),
+                **_throughput_of(known[name], statistics.median(samples["library"])),
+            }
+            if on_gpu:
+                ratio = timing.ratio(samples, "torch_compile", "library")
+                results[name]["ratio_compile"] = ratio
+    return results
+
+
+def _throughput_of(case: Case, seconds: float) -> Result:
+    """Tokens a second, and the model's arithmetic in TFLOP/s.
+
+    A token costs 6 operations a parameter, and 12 n_layers d_model T in the attention
+    (Chowdhery et al. 2022, arXiv:2204.02311, appendix B).
+    """
+    parameters = case.model().count_parameters()
+    per_token = 6 * parameters + 12 * case.n_layers * case.d_model * case.seq_len
+    rate = case.tokens / seconds
+    return {"tokens_per_second": rate, "model_tflops": rate * per_token / 1e12}
+
+
 # -------------------------------------------------------------------------- live plot
 
 
@@ -290,6 +352,7 @@ SECTIONS: dict[str, Callable[[Effort], Result]] = {
     "step_vs_bare": step_vs_bare,
     "compiled_vs_eager": compiled_vs_eager,
     "step_vs_plain": step_vs_plain,
+    "step_vs_torch": step_vs_torch,
     "live_plot": live_plot,
     "panel": panel,
     "first_call": first_call,

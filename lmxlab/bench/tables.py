@@ -11,6 +11,7 @@ BUDGETED = {
     "step_vs_bare": {"story"},
     "compiled_vs_eager": {"story"},
     "step_vs_plain": {"medium", "large"},
+    "step_vs_torch": {"story", "medium", "large"},
     "live_plot": {""},
     "panel": {"20 s"},
 }

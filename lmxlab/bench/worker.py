@@ -14,7 +14,8 @@ from typing import Any
 import lmxlab
 from lmxlab.bench import cases, timing
 
-_steps: dict[str, timing.Step] = {}
+ALL = cases.CASES | cases.GPU_CASES
+_steps: dict[tuple[str, str], timing.Step] = {}
 
 
 def gflops(size: int, seconds: float) -> list[float]:
@@ -22,20 +23,43 @@ def gflops(size: int, seconds: float) -> list[float]:
     return timing.gflops(size, seconds)
 
 
-def steps(case: str, count: int) -> list[float]:
+def steps(case: str, count: int, kind: str = "library") -> list[float]:
     """Train for ``count`` steps.
 
     Args:
-        case: A name in ``cases.CASES``.
+        case: A name in ``cases.CASES`` or ``cases.GPU_CASES``.
         count: Steps; the first call of a case does one more, which is not counted.
+        kind: ``library``, ``torch`` or ``torch_compile``.
 
     Returns:
         Seconds of each step.
     """
-    if case not in _steps:
-        _steps[case] = cases.trainer_step(cases.CASES[case])
-        timing.seconds_of(_steps[case], 1)
-    return timing.seconds_of(_steps[case], count)
+    if (kind, case) not in _steps:
+        _steps[kind, case] = _build(case, kind)
+        timing.seconds_of(_steps[kind, case], 1)
+    return timing.seconds_of(_steps[kind, case], count)
+
+
+def losses(case: str, count: int, kind: str = "library") -> list[float]:
+    """Return the losses of the first ``count`` updates; arguments as above."""
+    step = _build(case, kind)
+    found = [step() for _ in range(count)]
+    return [x["loss"] if isinstance(x, dict) else x for x in found]
+
+
+def _build(case: str, kind: str) -> timing.Step:
+    if kind == "library":
+        return cases.trainer_step(ALL[case])
+    from lmxlab.bench.torch_model import torch_step
+
+    return torch_step(ALL[case], compiled=kind == "torch_compile")
+
+
+def torch_is_on_gpu() -> bool:
+    """Return whether PyTorch computes on a GPU."""
+    from lmxlab.bench import torch_model
+
+    return torch_model.device() != torch_model.CPU
 
 
 def first_step(case: str) -> dict[str, Any]:
@@ -60,6 +84,8 @@ def first_step(case: str) -> dict[str, Any]:
 QUESTIONS: dict[str, Callable[..., Any]] = {
     "gflops": gflops,
     "steps": steps,
+    "losses": losses,
+    "torch_is_on_gpu": torch_is_on_gpu,
     "first_step": first_step,
 }
 
