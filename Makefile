@@ -34,7 +34,7 @@ workers = -n $(WORKERS) --dist loadfile
 # A phase of the tests says how long it took; .ci/run collects these lines.
 timed = @set -e; trap 'echo "== $@: $$SECONDS s"' EXIT;
 
-.PHONY: help lab doctor bench test lint format test-unit test-notebooks test-browser \
+.PHONY: help lab doctor bench bench-check test lint format test-unit test-notebooks test-browser \
 	coverage book test-book clean
 
 help: ## list the targets
@@ -51,6 +51,9 @@ doctor: $(LAB_STAMP) ## report on this machine: device, BLAS, compiler, widgets
 
 bench: $(LAB_STAMP) ## measure the training step and the live plot here
 	@$(BIN)/lmxlab bench
+
+bench-check: $(LAB_STAMP) ## fail if the step has become much slower than it was
+	@$(BIN)/lmxlab bench --quick --check
 
 # ---- the tests ----
 

@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--quick", action="store_true", help="under a minute, with wider spreads"
     )
+    bench.add_argument(
+        "--check", action="store_true", help="fail if a ratio is far off its budget"
+    )
     bench.set_defaults(run=_bench)
     return parser
 
@@ -225,7 +228,10 @@ def _bench(options: argparse.Namespace) -> int:
         print(f"\n{tables.compare(old, report)}")
     if options.json is not None:
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
-    return 0
+    broken = tables.regressions(report) if options.check else []
+    for sentence in broken:
+        print(sentence, file=sys.stderr)
+    return 1 if broken else 0
 
 
 def _say(text: str) -> None:

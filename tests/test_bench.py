@@ -205,6 +205,19 @@ def test_the_text_shows_every_section_and_whether_a_budget_is_kept(report):
     assert "at most 1.02, NOT KEPT" in tables.render(_only(report, broken))
 
 
+def test_what_is_far_off_is_named_and_what_is_a_little_off_is_not(report):
+    ratios = {
+        "step_vs_bare": {"story": {"ratio": 1.1}, "medium": {"ratio": 9.0}},
+        "compiled_vs_eager": {"story": {"ratio": 1.0}},
+        "live_plot": {"ratio": 0.5},
+        "panel": {"reason": "not installed"},
+    }
+    assert tables.regressions(_only(report, ratios)) == [
+        "compiled_vs_eager.story.ratio is 1.00; it must be at least 1.2",
+        "live_plot.ratio is 0.50; it must be at least 0.85",
+    ]
+
+
 def test_a_comparison_names_what_differs_between_the_machines(report):
     other = {**report, "machine": {**report["machine"], "cores": 999}}
     text = tables.compare(other, report)

@@ -189,6 +189,17 @@ def test_bench_prints_writes_and_compares(monkeypatch, capsys, tmp_path):
     assert change.split()[1:] == ["3", "1.5", "0.500"]
 
 
+@pytest.mark.parametrize(("ratio", "code"), [(1.2, 0), (1.5, 1)])
+def test_a_check_fails_where_a_ratio_is_far_off(ratio, code, monkeypatch, capsys):
+    from lmxlab import bench
+
+    report = REPORT | {"step_vs_bare": {"story": {"ratio": ratio}}}
+    monkeypatch.setattr(bench, "measure", lambda quick, say: report)
+    assert cli.main(["bench", "--check"]) == code
+    assert cli.main(["bench"]) == 0
+    assert ("at most 1.25" in capsys.readouterr().err) == bool(code)
+
+
 def test_a_bad_file_is_noticed_before_minutes_of_measuring(monkeypatch, capsys):
     from lmxlab import bench
 

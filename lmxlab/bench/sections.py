@@ -26,6 +26,15 @@ BUDGETS = {
     "live_plot": ("at least", 0.97),
     "panel": ("at least", 0.97),
 }
+# The same, so wide that only a mistake breaks them and no busy moment: `--check`.
+GUARDS = {
+    "step_vs_bare": ("at most", 1.25),
+    "compiled_vs_eager": ("at least", 1.2),
+    "step_vs_plain": ("at least", 3.0),
+    "step_vs_torch": ("at least", 0.5),
+    "live_plot": ("at least", 0.85),
+    "panel": ("at least", 0.7),
+}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lmxlab.bench.sections import BUDGETS
+from lmxlab.bench.sections import BUDGETS, GUARDS
 
 Report = dict[str, Any]
 # The cases that a budget is about; the others are shown for comparison.
@@ -15,6 +15,7 @@ BUDGETED = {
     "live_plot": {""},
     "panel": {"20 s"},
 }
+GUARDED = BUDGETED | {"panel": {"3 s", "20 s"}}
 
 
 def render(report: Report) -> str:
@@ -62,8 +63,36 @@ def _verdict(name: str, key: str, value: Any) -> str:
     if key != "ratio" or case not in BUDGETED.get(section, set()):
         return ""
     sense, bound = BUDGETS[section]
-    kept = value <= bound if sense == "at most" else value >= bound
-    return f" budget: {sense} {bound}{'' if kept else ', NOT KEPT'}"
+    note = "" if _keeps(value, sense, bound) else ", NOT KEPT"
+    return f" budget: {sense} {bound}{note}"
+
+
+def _keeps(value: float, sense: str, bound: float) -> bool:
+    return value <= bound if sense == "at most" else value >= bound
+
+
+def regressions(report: Report) -> list[str]:
+    """Say which ratios are so far off that it cannot be noise.
+
+    Args:
+        report: From :func:`lmxlab.bench.measure`.
+
+    Returns:
+        A sentence for each; none if all is well.
+
+    Example:
+        >>> regressions({"step_vs_bare": {"story": {"ratio": 2.0}}})
+        ['step_vs_bare.story.ratio is 2.00; it must be at most 1.25']
+    """
+    found = []
+    for section, (sense, bound) in GUARDS.items():
+        for case in sorted(GUARDED[section]):
+            result = report.get(section, {})
+            value = (result.get(case, {}) if case else result).get("ratio")
+            if value is not None and not _keeps(value, sense, bound):
+                name = ".".join(filter(None, [section, case, "ratio"]))
+                found.append(f"{name} is {value:.2f}; it must be {sense} {bound}")
+    return found
 
 
 def _short(value: Any) -> str:
