@@ -175,7 +175,7 @@ REPORT = {
 def test_bench_prints_writes_and_compares(monkeypatch, capsys, tmp_path):
     from lmxlab import bench
 
-    monkeypatch.setattr(bench, "measure", lambda quick, say: REPORT | {"quick": quick})
+    monkeypatch.setattr(bench, "measure", lambda quick, **_: REPORT | {"quick": quick})
     old, new = tmp_path / "old.json", tmp_path / "new.json"
     old.write_text(json.dumps(REPORT | {"step_vs_bare": {"story": {"ratio": 3.0}}}))
     arguments = ["bench", "--quick", "--json", str(new), "--compare", str(old)]
@@ -194,7 +194,7 @@ def test_a_check_fails_where_a_ratio_is_far_off(ratio, code, monkeypatch, capsys
     from lmxlab import bench
 
     report = REPORT | {"step_vs_bare": {"story": {"ratio": ratio}}}
-    monkeypatch.setattr(bench, "measure", lambda quick, say: report)
+    monkeypatch.setattr(bench, "measure", lambda **_: report)
     assert cli.main(["bench", "--check"]) == code
     assert cli.main(["bench"]) == 0
     assert ("at most 1.25" in capsys.readouterr().err) == bool(code)

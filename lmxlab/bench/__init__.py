@@ -8,6 +8,7 @@
     live_plot          throughput with the live plot, against without
     panel              throughput in a panel with everything on, against a bare loop
     first_call         what the first step costs, with an empty and a full kernel cache
+    growth             time and memory against size (with --growth, a minute more)
 
 Every number is a median with its spread. What is compared took turns (see
 :mod:`lmxlab.bench.timing`), so ratios hold on a busy machine too; milliseconds do not.
@@ -28,11 +29,14 @@ from lmxlab import runtime
 Report = dict[str, Any]
 
 
-def measure(*, quick: bool = False, say: Callable[[str], None] = print) -> Report:
+def measure(
+    *, quick: bool = False, growth: bool = False, say: Callable[[str], None] = print
+) -> Report:
     """Measure everything.
 
     Args:
         quick: Fewer samples, and no cold start: under a minute instead of under five.
+        growth: Whether to measure how time and memory grow with size too.
         say: Told what comes next.
 
     Returns:
@@ -47,6 +51,11 @@ def measure(*, quick: bool = False, say: Callable[[str], None] = print) -> Repor
     for name, section in sections.SECTIONS.items():
         say(f"{name}: {(section.__doc__ or '').splitlines()[0].rstrip('.')}")
         report[name] = section(effort)
+    if growth:
+        from lmxlab.bench import growth as sizes
+
+        say(f"growth: {(sizes.section.__doc__ or '').splitlines()[0].rstrip('.')}")
+        report["growth"] = sizes.section(seconds=2.0 if quick else 12.0)
     report["machine"]["load_after"] = list(os.getloadavg())
     report["seconds"] = time.perf_counter() - started
     return report

@@ -96,6 +96,8 @@ def regressions(report: Report) -> list[str]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_short, value))
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
