@@ -4,19 +4,17 @@ from collections.abc import Sequence
 
 from lmxlab.lab.plot import Line
 
-SHOWS = {
-    "loss": "Loss in nats per token",
-    "speed": "Tokens per second",
-}
+SHOWS = {"loss": "Loss", "speed": "Tokens per second"}
 MOST = 6  # curves that are put into words
 
 
-def alt_text(name: str, lines: Sequence[Line]) -> str:
+def alt_text(name: str, lines: Sequence[Line], unit: str = "") -> str:
     """Say what a plot shows: of each curve the ends, the lowest and the highest value.
 
     Args:
         name: Of the plot.
         lines: What it draws; those without points are left out.
+        unit: Of the values, where the name has none.
 
     Returns:
         One or more sentences.
@@ -25,14 +23,15 @@ def alt_text(name: str, lines: Sequence[Line]) -> str:
         >>> from lmxlab.lab.curves import Curve
         >>> curve = Curve()
         >>> for step, loss in enumerate([4.0, 1.5, 2.0], start=1): curve.add(step, loss)
-        >>> alt_text("loss", [Line(curve, "#2b8cd6")])
+        >>> alt_text("loss", [Line(curve, "#2b8cd6")], "nats per token")
         'Loss in nats per token, against training so far: 4 at step 1, 2 at step 3, \
 lowest 1.5, highest 4.'
     """
     drawn = [line for line in lines if line.curve]
     said = [_said(line) for line in drawn[:MOST]]
     said += [f"and {len(drawn) - MOST} more curves"] * (len(drawn) > MOST)
-    head = f"{SHOWS.get(name, name)}, against training so far"
+    shows = SHOWS.get(name, name) + f" in {unit}" * bool(unit)
+    head = f"{shows}, against training so far"
     return f"{head}: {'; '.join(said)}." if said else f"{head}."
 
 

@@ -23,7 +23,7 @@ class Bars(Plot):
     def words(self) -> str:
         """Say what it shows, for those who cannot see it."""
         each = [f"{name} {value:.3g}" for name, value in self.values.items()]
-        return f"{self.axes.get_ylabel()}: {', '.join(each)}."
+        return f"{self.label}: {', '.join(each)}."
 
     def _look(self) -> Any:
         return list(self.values.items())

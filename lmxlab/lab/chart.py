@@ -14,8 +14,10 @@ from lmxlab.core.fields import unknown_choice
 from lmxlab.lab.alt import alt_text
 from lmxlab.lab.bars import Bars
 from lmxlab.lab.curves import HELD_OUT, KINDS, LOSS, SPEED, Curve, History, Horizon
+from lmxlab.lab.gauges import checked, shown
 from lmxlab.lab.plot import COLOURS, HEIGHT, TEXT, Line, Plot, encode
 from lmxlab.lab.plot import WIDTH as TILE_WIDTH
+from lmxlab.training.loss import UNIT
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,18 +37,21 @@ class Chart:
     Args:
         total: Steps of the whole run: the x-range.
         names: One label for each run; ``[""]`` for a single one.
-        references: Horizontal lines in the loss plot, label to nats, such as an entropy
-            floor.
+        references: Horizontal lines in the loss plot, label to value, such as an
+            entropy floor.
         first_calls: Whether to draw what each run's first call cost as a bar.
         gauges: Title, with its unit, to the metrics that share a plot. These come
             first; every other metric has a plot of its own, in alphabetical order.
         max_gauges: How many of them are shown at the most.
         seconds: Of training, when that is what each run has; the axis ends there.
         free_first_calls: Whether first calls take no time on that axis.
+        loss_unit: What the loss is counted in; empty if that is not known.
         like: A chart that is not drawn any more: its plots, laid out, are used again.
 
     Attributes:
-        loss, held_out, speed: Run to curve.
+        loss: Run to the curve of its training loss.
+        held_out: Run to the curve of its evaluations.
+        speed: Run to the curve of its throughput.
         marks: (step, text) of each change.
         log_x: Whether the x axis is logarithmic.
         frame_seconds: What the last frame cost.
@@ -75,14 +80,15 @@ class Chart:
         max_gauges: int = 6,
         seconds: float | None = None,
         free_first_calls: bool = False,
+        loss_unit: str = UNIT,
         like: "Chart | None" = None,
     ) -> None:
         """Start without data; plots are built when they are first drawn."""
         self.total = total
         self.names = names or [""]
         self.references = references or {}
-        self.gauges = _checked_gauges(gauges or {})
-        self.max_gauges = max_gauges
+        self.gauges = checked(gauges or {})
+        self.max_gauges, self.loss_unit = max_gauges, loss_unit
         if max_gauges < 0:
             raise ValueError(f"max_gauges must be at least 0, got {max_gauges}")
         self.marks: list[tuple[int, str]] = []
@@ -126,10 +132,11 @@ class Chart:
 
     def mark(self, step: int, text: str) -> None:
         """Mark a change on the curve; the same setting moved again moves its mark."""
-        before, words = self.marks[-1] if self.marks else (step, "")
-        near = step - before <= max(3, self.total // 25)
-        if near and words.split(" ")[0] == text.split(" ")[0]:
-            self.marks.pop()
+        name, near = text.split(" ")[0], max(3, self.total // 25)
+        for place, (before, words) in reversed(list(enumerate(self.marks))):
+            last = place == len(self.marks) - 1
+            if words.split(" ")[0] == name and step - before <= near * last:
+                del self.marks[place]
         self.marks.append((step, text))
 
     def pin(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
@@ -177,7 +184,7 @@ class Chart:
             x: In units of the present axis.
 
         Returns:
-            Metric to value, with ``RUN, `` before it for a run that has a name.
+            Metric to value; a run that has a name stands before it: ``RUN, metric``.
         """
         values, x = {}, _finite("x", x)
         for name, run in self._everyone():
@@ -254,7 +261,9 @@ class Chart:
     def words(self) -> dict[str, str]:
         """Return what each plot shows, in words and numbers, by its name."""
         return {
-            name: plot.words() if isinstance(plot, Bars) else alt_text(name, plot.lines)
+            name: plot.words()
+            if isinstance(plot, Bars)
+            else alt_text(name, plot.lines, self.loss_unit * (name == "loss"))
             for name, plot in self._refreshed().items()
         }
 
@@ -262,7 +271,8 @@ class Chart:
         """Draw a frame as one picture for each plot.
 
         Args:
-            only: Names of the plots to draw; by default all.
+            only: Names of the plots to draw, besides those that were drawn with other
+                lines, such as another run's; by default all.
 
         Returns:
             Name to PNG, transparent, in order: loss, speed, first_calls if wanted, then
@@ -270,7 +280,8 @@ class Chart:
         """
         started = time.perf_counter()
         plots = self._refreshed()
-        wanted = [name for name in plots if only is None or name in only]
+        due = plots if only is None else only
+        wanted = [name for name in plots if name in due or plots[name].is_stale]
         drawn = {name: plots[name].png() for name in wanted}
         self.frame_seconds = time.perf_counter() - started
         return drawn
@@ -328,9 +339,9 @@ class Chart:
 
     def _build(self) -> None:
         """Make the plots that are always there."""
-        label = "loss (nats per token)"
+        label = f"loss ({self.loss_unit})" if self.loss_unit else "loss"
         loss = self._plot("loss", label, falls=True, legend_inside=True)
-        loss.references, loss.mark_texts = self.references, True
+        loss.label, loss.references, loss.mark_texts = label, self.references, True
         speed = self._plot("speed", "tokens / s", from_zero=True)
         self._base = {"loss": loss, "speed": speed}
         if self._shows_first_calls:
@@ -341,21 +352,14 @@ class Chart:
         plots = dict(self._base)
         for name, metric in (("loss", LOSS), ("speed", SPEED)):
             plots[name].lines = self._lines([metric], gauge=False)
-        for title, metrics in self._gauges():
+        metrics = {name for _, run in self._everyone() for name in run.curves}
+        metrics -= {LOSS, HELD_OUT, SPEED}
+        for title, group in shown(self.gauges, metrics, self.max_gauges):
             while title in plots:
                 title += " (metric)"
             plots[title] = self._plot(title, title)
-            plots[title].lines = self._lines(metrics, gauge=True)
+            plots[title].lines = self._lines(group, gauge=True)
         return plots
-
-    def _gauges(self) -> list[tuple[str, list[str]]]:
-        """Return title and metrics of each gauge that has something to show."""
-        names = {name for _, run in self._everyone() for name in run.curves}
-        found = {name.removeprefix("eval_") for name in names} - {LOSS, SPEED}
-        alone = sorted(found.difference(*self.gauges.values()))
-        wanted = [*self.gauges.items(), *((name, [name]) for name in alone)]
-        there = [(title, [m for m in group if m in found]) for title, group in wanted]
-        return [(title, group) for title, group in there if group][: self.max_gauges]
 
     def _lines(self, metrics: list[str], gauge: bool) -> list[Line]:
         """Colour says which run or, where metrics share a plot, which metric."""
@@ -383,14 +387,6 @@ class Chart:
                     label = ", ".join(filter(None, words))
                     lines.append(Line(dots, label=label, dots=True, **style))
         return lines
-
-
-def _checked_gauges(gauges: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    for title, names in gauges.items():
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            wrong = f"gauges[{title!r}] must be a list of names, got {names!r}"
-            raise ValueError(f"{wrong}; write {{'title (unit)': ['metric']}}")
-    return {title: list(names) for title, names in gauges.items()}
 
 
 def _finite(name: str, value: float) -> float:

@@ -18,6 +18,7 @@ from lmxlab.lab.chart import COLOURS, Chart
 from lmxlab.lab.comparison import Comparison
 from lmxlab.lab.controls import Controls
 from lmxlab.lab.driver import ACTIVE
+from lmxlab.lab.gauges import shared
 from lmxlab.lab.knobs import Knob
 from lmxlab.lab.live import Pacer, in_notebook
 from lmxlab.lab.run import Result, Run, build, throughput
@@ -81,7 +82,7 @@ class Compare(Controls):
         self._check_wanted(None, seconds)
         self.seconds = 10.0 if seconds is None else seconds
         self.comparison: Comparison | None = None
-        self._chart = Chart(1, list(variants), **self._look_of_charts())
+        self._chart = Chart(1, list(variants), loss_unit="", **self._look_of_charts())
         self._table_pacer = Pacer(share=0.005, rate=0.5)
         self._wanted: int | None = None
         self._held, self._tabled = False, ""
@@ -141,9 +142,10 @@ class Compare(Controls):
     def _results(self) -> dict[str, Result]:
         return {} if self.comparison is None else self.comparison.results
 
-    def _fresh(self, total: int, references: Any = None) -> Chart:
-        look = self._look_of_charts()
-        return self._new_chart(total, [*self.variants], references, **look)
+    def _fresh(self, total: int, **more: Any) -> Chart:
+        return self._new_chart(
+            total, [*self.variants], **self._look_of_charts(), **more
+        )
 
     def _look_of_charts(self) -> dict[str, Any]:
         timed = self.budget == "seconds"
@@ -170,14 +172,20 @@ class Compare(Controls):
             except Exception as error:  # said in its row; the others go on
                 self._give_up(name, error)
                 continue
-            found.results[name], found.rounds[name] = Result(trainer, settings), []
+            found.results[name] = Result(trainer, settings, unit=run.unit)
+            found.rounds[name] = []
             own: Any = tree_flatten([run.model.parameters(), trainer.optimizer.state])
             self._own[name] = sum(array.nbytes for _, array in own)
             self._streams[name] = trainer.stream(run.train_data, run.eval_data)
             runs.append(run)
         steps = max(run.config.max_steps for run in runs)
         self.total = min(steps, self._wanted or steps)
-        self._chart = self._fresh(self.total, runs[0].references)
+        self._chart = self._fresh(
+            self.total,
+            references=runs[0].references,
+            gauges=shared(run.gauges for run in runs),
+            loss_unit=found.unit,
+        )
         return self._turns()
 
     def _give_up(self, name: str, error: Exception) -> None:
@@ -267,7 +275,7 @@ class Compare(Controls):
     def _reset(self) -> None:
         super()._reset()
         self.comparison = None
-        self._chart = self._fresh(max(1, self.total))
+        self._chart = self._fresh(max(1, self.total), loss_unit=self._chart.loss_unit)
         self._draw()
 
     def _speeds(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ border-bottom: 1px solid #8885} .lmx-table span {padding: 0}</style>"""
 
 
 class Comparison(Findings):
-    """What a comparison found (:class:`Findings`), as a table and in sentences.
+    """What a comparison found (:class:`.Findings`), as a table and in sentences.
 
     Example:
         >>> Comparison({}, failures={"a": ValueError("no data")}).summary()
@@ -92,7 +92,8 @@ class Comparison(Findings):
         best, *rest = sorted(found, key=lambda name: found[name].loss)
         each = [f"{n} {found[n].loss:.3f} ({found[n].steps:,} steps)" for n in found]
         calls = "included" if self.first_calls else "left out"
-        head = (f"Loss in nats after the same {at:.3g} of {self.seconds:g} s of "
+        loss = f"Loss in {self.unit}" if self.unit else "Loss"
+        head = (f"{loss} after the same {at:.3g} of {self.seconds:g} s of "
                 f"training, first calls {calls}: {', '.join(each)}.")  # fmt: skip
         close = [n for n in rest if not found[best].is_below(found[n])]
         if not close:

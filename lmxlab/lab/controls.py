@@ -1,4 +1,4 @@
-"""Buttons, sliders, a status line and a picture around a :class:`Driver`."""
+"""Buttons, sliders, a status line and a picture around a :class:`.Driver`."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from lmxlab.lab.alt import alt_text
 from lmxlab.lab.chart import COLOURS, WIDTH, Chart
 from lmxlab.lab.driver import ACTIVE, Driver
 from lmxlab.lab.knobs import Knob, defaults
-from lmxlab.lab.live import ALT, Pacer, in_notebook, picture_widget
+from lmxlab.lab.live import Pacer, both_plots, in_notebook, picture_widget
 from lmxlab.lab.page import page_widget
 from lmxlab.lab.status import SILENT, Announcer, status_line
 from lmxlab.lab.view import View
@@ -146,7 +146,8 @@ class Controls(Driver):
     def show(self) -> None:
         """Display the run as it stands: a picture that needs no kernel, and words."""
         if in_notebook():
-            display(Image(self._png(), embed=True, alt=ALT))
+            alt = both_plots(self._chart.loss_unit)
+            display(Image(self._png(), embed=True, alt=alt))
         print(self.describe())
 
     # ------------------------------------------------------------------------- knobs
@@ -260,7 +261,7 @@ class Controls(Driver):
 
     def _new_chart(self, *args: Any, **kwargs: Any) -> Chart:
         """Make a chart that is looked at as the one before was."""
-        chart = Chart(*args, **kwargs)
+        chart = Chart(*args, like=self._chart, **kwargs)
         for name in ("x", "log_loss", "smoothing"):
             setattr(chart, name, self.view.controls[name].value)
         self.view.controls["cursor"].value = 0.0

@@ -105,7 +105,7 @@ class KeptRun:
         """Return the numbers to compare it by; None where there is none.
 
         Returns:
-            ``loss`` and ``eval_loss`` (the last ones, nats), ``tokens_per_second``
+            ``loss`` and ``eval_loss`` (the last ones), ``tokens_per_second``
             (median, first calls left out), ``peak_memory`` (MB), ``seconds`` (of
             training, first calls included), ``steps``, and ``traces``.
         """

@@ -14,10 +14,23 @@ import ipywidgets as widgets
 from lmxlab.lab.chart import WIDTH, Chart
 from lmxlab.training.callbacks import Callback
 from lmxlab.training.config import TrainConfig
+from lmxlab.training.loss import UNIT
 from lmxlab.training.record import Record
 from traitlets import Unicode
 
-ALT = "Two plots against training steps: loss in nats per token, and tokens per second."
+
+def both_plots(loss_unit: str) -> str:
+    """Say what a picture of loss and throughput shows.
+
+    Args:
+        loss_unit: Empty if it is not known.
+
+    Example:
+        >>> both_plots("nats")
+        'Two plots against training steps: loss in nats, and tokens per second.'
+    """
+    loss = f"loss in {loss_unit}" if loss_unit else "loss"
+    return f"Two plots against training steps: {loss}, and tokens per second."
 
 
 class Pacer:
@@ -30,6 +43,8 @@ class Pacer:
         share: Of the time, that frames may take.
         rate: Frames per second at the most.
         savings: Seconds of drawing to begin with; no more than that is saved up.
+        patience: Seconds after which a frame is due in any case: a picture that stands
+            still looks like a run that does.
         clock: What time it is, in seconds; by default the system's.
 
     Example:
@@ -46,6 +61,7 @@ class Pacer:
         share: float = 0.015,
         rate: float = 4.0,
         savings: float = 0.15,
+        patience: float = 1.0,
         clock: Callable[[], float] | None = None,
     ) -> None:
         """The first frame is due at once."""
@@ -53,6 +69,7 @@ class Pacer:
         self.share = share
         self.rate = rate
         self.savings = savings
+        self.patience = patience
         self._saved = savings
         self._then: float | None = None
         self._next = 0.0
@@ -79,7 +96,8 @@ class Pacer:
             self._saved += self.share * seconds
         self._then = now
         self._saved -= seconds
-        self._next = now + max(1 / self.rate, -self._saved / self.share)
+        wait = min(self.patience, -self._saved / self.share)
+        self._next = now + max(1 / self.rate, wait)
 
 
 class _Picture(widgets.Image):  # type: ignore[misc]
@@ -93,7 +111,7 @@ class _Picture(widgets.Image):  # type: ignore[misc]
 
 
 def picture_widget(
-    alt: str = ALT, kind: str = "lmx-plot", width: int = WIDTH
+    alt: str, kind: str = "lmx-plot", width: int = WIDTH
 ) -> widgets.Image:
     """Return an empty image that frames are put into.
 
@@ -115,8 +133,9 @@ class LivePlot(Callback):
     """Draws loss and throughput while ``Trainer.train`` runs in a cell.
 
     Args:
-        references: Horizontal lines in the loss plot, label to nats.
+        references: Horizontal lines in the loss plot, label to value.
         share: Of the time, that drawing may take.
+        loss_unit: What the loss is counted in; empty if that is not known.
 
     Attributes:
         widget: The picture; it shows itself when training begins.
@@ -135,11 +154,15 @@ class LivePlot(Callback):
     """
 
     def __init__(
-        self, references: dict[str, float] | None = None, share: float = 0.015
+        self,
+        references: dict[str, float] | None = None,
+        share: float = 0.015,
+        loss_unit: str = UNIT,
     ) -> None:
         """Nothing is shown before training begins."""
         self.references = references
-        self.widget = picture_widget()
+        self.widget = picture_widget(both_plots(loss_unit))
+        self._unit = loss_unit
         self.frames = 0
         self.draw_seconds = 0.0
         self._share = share
@@ -148,7 +171,8 @@ class LivePlot(Callback):
 
     def on_train_begin(self, config: TrainConfig) -> None:
         """Start an empty picture as wide as the run."""
-        self._chart = Chart(config.max_steps, references=self.references, max_gauges=0)
+        look: dict[str, Any] = {"references": self.references, "loss_unit": self._unit}
+        self._chart = Chart(config.max_steps, max_gauges=0, **look)
         self.pacer = Pacer(self._share)
         if in_notebook():
             display(self.widget)

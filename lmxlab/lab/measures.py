@@ -117,7 +117,7 @@ class Equality:
 
     Attributes:
         steps: That both have done.
-        largest: Largest difference, in nats; 0 is bit for bit.
+        largest: Largest difference; 0 is bit for bit.
         first: First step at which they differ, or None.
 
     Example:
@@ -149,7 +149,7 @@ class Equality:
             return "no step in common"
         if self.first is None:
             return "equal, bit for bit"
-        return f"differ from step {self.first:,} on, by up to {self.largest:.2g} nats"
+        return f"differ from step {self.first:,} on, by up to {self.largest:.2g}"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class LossAt:
     """The loss of a run at a time.
 
     Attributes:
-        loss: Of the smoothed curve, in nats.
+        loss: Of the smoothed curve.
         noise: Its standard error, from how losses scatter from step to step; ``inf``
             when there are too few steps.
         steps: Done by then.

@@ -48,3 +48,18 @@ def page_widget() -> widgets.HTML:
     widget = widgets.HTML(f'<style onload="{run}">{STYLE}</style>')
     widget.add_class("lmx-page")
     return widget
+
+
+def alone(box: widgets.Box) -> widgets.Box:
+    """Return a box that lies in no panel, looked after all the same.
+
+    Args:
+        box: What is shown.
+
+    Example:
+        >>> alone(widgets.Box()).children[1].value.startswith("<style")
+        True
+    """
+    whole = widgets.VBox([box, page_widget()])
+    whole.add_class("lmx-lab")
+    return whole

@@ -4,7 +4,7 @@
     lab                      # in a notebook: buttons, sliders, live plots
     result = lab.run()       # the same thing at once, in the next cell or in a test
 
-An experiment is a function from settings to a :class:`Run`; the knobs start where its
+An experiment is a function from settings to a :class:`.Run`; the knobs start where its
 parameters' defaults are.
 """
 
@@ -35,7 +35,7 @@ class Panel(Controls):
 
     Args:
         experiment: Takes the settings as keyword arguments, all with defaults, and
-            returns a fresh :class:`Run`.
+            returns a fresh :class:`.Run`.
         knobs: The settings that the learner may turn.
         store: Where runs are kept: a folder of the user's, see :class:`RunStore
             <lmxlab.lab.runs.RunStore>`.
@@ -75,7 +75,7 @@ class Panel(Controls):
             self._pin,
             lambda: self._chart,
         )
-        self._chart = Chart(total=1)
+        self._chart = Chart(total=1, loss_unit="")  # not known before a run is built
         self._lag = 0
         self._blank = False
         self._overlaid: dict[str, str] = {}  # ID to the name in the legend
@@ -143,7 +143,7 @@ class Panel(Controls):
         """Display the run as it stands: a picture that needs no kernel, and words."""
         super().show()
         losses = [] if in_notebook() or self.result is None else self.result.losses
-        if drawn := text_picture(losses, unit="nats per token"):
+        if drawn := text_picture(losses, unit=self._chart.loss_unit):
             print(f"loss: {drawn}")
 
     def save(self, path: str | Path) -> Path:
@@ -169,13 +169,16 @@ class Panel(Controls):
         self._keeper.about_to_build()
         run = build(self.experiment, self.settings)
         trainer = run.trainer()
-        self.result = Result(trainer, dict(self.settings))
+        self.result = Result(trainer, dict(self.settings), unit=run.unit)
         self._keeper.begin(dict(self.settings), trainer)
         self._lag = trainer.lag
         self._setters = run.on_change
         self.total = run.config.max_steps
         self._chart = self._new_chart(
-            self.total, references=run.references, gauges=run.gauges
+            self.total,
+            references=run.references,
+            gauges=run.gauges,
+            loss_unit=run.unit,
         )
         self._change_as_asked(0)
         return trainer.stream(run.train_data, run.eval_data)
@@ -224,7 +227,7 @@ class Panel(Controls):
         return [self._keeper.box]
 
     def _new_chart(self, *args: Any, **kwargs: Any) -> Chart:
-        chart = super()._new_chart(*args, like=self._chart, **kwargs)
+        chart = super()._new_chart(*args, **kwargs)
         self._overlaid = {}
         self._overlay(chart)
         return chart
@@ -254,7 +257,9 @@ class Panel(Controls):
     def _reset(self) -> None:
         super()._reset()
         self.result = None
-        self._chart = self._new_chart(max(1, self.total))
+        self._chart = self._new_chart(
+            max(1, self.total), loss_unit=self._chart.loss_unit
+        )
         self._blank = True
 
     def _change_live(self, name: str, value: Any) -> None:

@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 from lmxlab.lab.curves import Curve, Points
+from lmxlab.lab.marks import draw_marks
 from lmxlab.lab.ticks import set_scale
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -94,7 +95,7 @@ class Plot:
     r"""Curves against steps, tokens or seconds.
 
     Args:
-        label: Of the y axis, with its unit.
+        label: Of the y axis, with its unit; an attribute too.
         references: Horizontal lines, label to value.
         from_zero: Whether the y axis begins at 0.
         falls: Whether to leave room for the values to fall.
@@ -105,8 +106,9 @@ class Plot:
         lines: What is drawn.
         x: steps, tokens or seconds.
         x_end: Right end of the x axis.
-        log_x, log_y: Whether axes are logarithmic; y stays linear, with a note, where
-            not all values are positive.
+        log_x: Whether the x axis is logarithmic.
+        log_y: Whether the y axis is; it stays linear, with a note, where not all values
+            are positive.
         marks: Vertical lines, (x, text).
         mark_texts: Whether their text is shown.
         cursor: Where the read-out is, or None.
@@ -129,7 +131,7 @@ class Plot:
         legend_inside: bool = False,
     ) -> None:
         """Lay out the axes; nothing is drawn before the first frame."""
-        self.references = references or {}
+        self.label, self.references = label, references or {}
         self.lines: list[Line] = []
         self.x, self.x_end = "steps", 1.0
         self.log_x = self.log_y = self.mark_texts = False
@@ -137,6 +139,7 @@ class Plot:
         self.cursor: float | None = None
         self._from_zero, self._falls, self._inside = from_zero, falls, legend_inside
         self._limits: tuple[bool, float, float] = (False, 0.0, 1.0)
+        self._guessed = True  # from one value
         self._made: list[Line] = []
         self._seen: set[Line] = set()  # styles that had points, in this run or before
         self._artists: list[tuple[Line, Any, Callable[[str], Points]]] = []
@@ -147,7 +150,7 @@ class Plot:
         self._figure.patch.set_alpha(0)
         self._canvas = FigureCanvasAgg(self._figure)
         self.axes = self._figure.add_axes(_place())
-        self._dress(label)
+        self._dress()
         grey: dict[str, Any] = {"color": TEXT, "animated": True}
         (dots,) = self.axes.plot([], [], "o", ms=5, mfc="none", clip_on=False, **grey)
         self._reading = self.axes.axvline(0, linewidth=1, **grey), dots
@@ -183,6 +186,11 @@ class Plot:
             self._figure.savefig(out, format="svg", metadata={"Date": None})
         return out.getvalue()
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether it was drawn, but with other lines, such as another run's."""
+        return self._background is not None and self._made != self.lines
+
     # --------------------------------------------------------------- what a frame shows
 
     def _look(self) -> Any:
@@ -192,8 +200,9 @@ class Plot:
         lows = [curve.extremes()[0] for curve in self._curves()] if self.log_y else []
         self._fit(self.log_y and min([*lows, *self.references.values(), 1.0]) > 0)
         return (
-            self._limits, self.x, self.x_end, self.log_x and self._x_start(),
-            self.log_y, [(style, style in self._seen) for style in styles],
+            self.label, self._limits, self.x, self.x_end,
+            self.log_x and self._x_start(), self.log_y,
+            [(style, style in self._seen) for style in styles],
             list(self.marks), self.mark_texts, dict(self.references),
         )  # fmt: skip
 
@@ -260,29 +269,34 @@ class Plot:
         low = min([*values, *self.references.values()])
         a, b = (math.log10(low), math.log10(high)) if log else (low, high)
         span = b - a
-        if span <= 1e-6 * max(abs(a), abs(b)):  # one value, as yet
+        guessed = span <= 1e-6 * max(abs(a), abs(b))  # one value, as yet
+        if guessed:
             span = 0.3 if log else 0.5 * abs(b) or 1.0
         was_log, bottom, top = self._limits
         late = any(getattr(x.curve[-1], self.x) > 0.2 * self.x_end for x in shown)
-        roomy = top - bottom > 3 * span and late  # early on, as for the run before
+        # Early on they stay as for the run before, but not if one value told nothing.
+        roomy = top - bottom > 3 * span and (late or self._guessed)
         fits = was_log == log and bottom <= a and b <= top and not roomy
         if not fits or self._background is None:
             least = 0.0 if low >= 0 and not log else -math.inf
             self._limits = log, max(least, a - 0.1 * span), b + 0.25 * span
+            self._guessed = guessed
 
     # ---------------------------------------------------------------------- background
 
     def _draw_background(self) -> None:
         for artist in [*self.axes.texts, *self.axes.collections]:
             artist.remove()
+        size = min(10.0, 290 / max(1, len(self.label)))
+        words = _short(self.label, 42)
+        self.axes.set_ylabel(words, color=TEXT, fontsize=max(7.0, size))
         self._arrange()
         self._canvas.draw()
         self._background = self._canvas.copy_from_bbox(self._figure.bbox)
 
-    def _dress(self, label: str) -> None:
-        axes, size = self.axes, min(10.0, 290 / max(1, len(label)))
+    def _dress(self) -> None:
+        axes = self.axes
         axes.patch.set_alpha(0)
-        axes.set_ylabel(_short(label, 42), color=TEXT, fontsize=max(7.0, size))
         axes.tick_params(colors=TEXT, labelsize=8)
         axes.grid(color=TEXT, alpha=0.18, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -312,7 +326,8 @@ class Plot:
             note, corner = "log needs values > 0: linear", self.axes.transAxes
             axes.text(0.02, 0.02, note, color=TEXT, fontsize=8, transform=corner)
         self._draw_references()
-        self._draw_marks(below=self._inside and not rows)
+        legend = self._inside and not rows if self.mark_texts else None
+        draw_marks(axes, self.marks, TEXT, legend)
 
     def _draw_legend(self) -> int:
         """Draw the legend; return how many rows above the axes it takes."""
@@ -349,20 +364,6 @@ class Plot:
                 f"{label} {value:.3f}", (1, value), (0, up), xycoords=across, va="top",
                 textcoords="offset pixels", color=TEXT, fontsize=8, ha="right",
             )  # fmt: skip
-
-    def _draw_marks(self, below: bool) -> None:
-        axes, up, taken = self.axes, self.axes.get_xaxis_transform(), list[Any]()
-        for x, text in reversed(self.marks):  # the newest chooses its place first
-            axes.vlines(x, 0, 1, TEXT, linestyles=":", linewidth=1, transform=up)
-            there = axes.transAxes.inverted().transform(up.transform((x, 0)))[0]
-            near = [y for before, y in taken if abs(there - before) * ACROSS < 12]
-            rows = (0.83 if below and there > 0.5 else 0.98, 0.42)
-            if self.mark_texts and (free := [y for y in rows if y not in near]):
-                taken.append((there, free[0]))
-                # Left of its line, except for the first, which would leave the plot.
-                side = "left" if there * ACROSS < 12 else "right"
-                axes.text(x, free[0], f" {text}", color=TEXT, fontsize=7, rotation=90,
-                          ha=side, va="top", transform=up)  # fmt: skip
 
 
 def _points(line: Line, artist: Any) -> Callable[[str], Points]:

@@ -73,7 +73,7 @@ class Tally:
             self._rates.append(record["tokens"] / max(seconds, 1e-9))
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers, see :meth:`lmxlab.lab.runs.KeptRun.summary`."""
+        """Return the numbers, see :meth:`.KeptRun.summary`."""
         return {
             "loss": self._loss,
             "eval_loss": self._eval_loss,

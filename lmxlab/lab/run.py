@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from lmxlab.training.config import TrainConfig
-from lmxlab.training.loss import LossFn
+from lmxlab.training.loss import UNIT, LossFn, next_token_loss
 from lmxlab.training.record import Record
 from lmxlab.training.trainer import Trainer
 import mlx.core as mx
@@ -29,9 +29,11 @@ class Run:
         on_change: Live settings that are no arrays, name to what takes a new value:
             ``{"pace": lambda pace: setattr(data, "pace", pace)}``.
         callbacks: Objects that see each record.
-        references: Horizontal lines in the loss plot, label to nats.
+        references: Horizontal lines in the loss plot, label to value.
         gauges: Metrics that share a plot, its title (with the unit) to their names.
             Every other metric that the loss reports has a plot of its own.
+        loss_unit: What the loss is counted in, such as ``nats per pair``. When left
+            out, nats per token for the default loss; for another one nothing is said.
     """
 
     model: nn.Module
@@ -44,6 +46,14 @@ class Run:
     callbacks: Sequence[Any] = ()
     references: dict[str, float] = field(default_factory=dict)
     gauges: dict[str, Sequence[str]] = field(default_factory=dict)
+    loss_unit: str | None = None
+
+    @property
+    def unit(self) -> str:
+        """What the loss is counted in; empty if that is not known."""
+        if self.loss_unit is None:
+            return UNIT if self.loss_fn in (None, next_token_loss) else ""
+        return self.loss_unit
 
     def trainer(self) -> Trainer:
         """Build the trainer of this run."""
@@ -65,12 +75,14 @@ class Result:
         settings: The knobs' values at the start.
         changes: Live settings that were turned on the way: after which step, which
             setting, to what.
+        unit: What the loss is counted in; empty if that is not known.
         history: One record for each step.
     """
 
     trainer: Trainer
     settings: dict[str, Any]
     changes: list[Change] = field(default_factory=list)
+    unit: str = ""
 
     @property
     def model(self) -> nn.Module:
@@ -84,12 +96,12 @@ class Result:
 
     @property
     def losses(self) -> list[float]:
-        """The training loss of each step, in nats."""
+        """The training loss of each step."""
         return [record["loss"] for record in self.history]
 
     @property
     def eval_loss(self) -> float | None:
-        """The last evaluation's loss in nats, or None if there was none."""
+        """The last evaluation's loss, or None if there was none."""
         found = [r["eval_loss"] for r in self.history if "eval_loss" in r]
         return found[-1] if found else None
 
@@ -143,7 +155,7 @@ def build(experiment: Callable[..., Run], settings: dict[str, Any]) -> Run:
     """Call an experiment.
 
     Args:
-        experiment: As for :class:`Panel`.
+        experiment: As for :class:`.Panel`.
         settings: Its arguments.
 
     Returns:

@@ -1,7 +1,6 @@
 """Kept runs as a table: sort, overlay, rename, remove, export, copy as code.
 
-Core widgets only, a row each, so that every widget manager shows it. A row's numbers
-are one piece of HTML with fixed columns: a hundred runs stay cheap to redraw.
+Core widgets only: every widget manager shows it. A row's numbers are one piece of HTML.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +10,13 @@ from typing import Any
 
 import ipywidgets as widgets
 from lmxlab.lab.kept import KeptRun
+from lmxlab.lab.page import alone
 from lmxlab.lab.runs import RunStore
 
 # Column: its words, its unit, how a number is written.
 COLUMNS: dict[str, tuple[str, str, Callable[[Any], str]]] = {
-    "loss": ("final loss", "nats", "{:.4f}".format),
-    "eval_loss": ("evaluation loss", "nats", "{:.4f}".format),
+    "loss": ("final loss", "", "{:.4f}".format),
+    "eval_loss": ("evaluation loss", "", "{:.4f}".format),
     "tokens_per_second": ("tokens/s", "median", "{:,.0f}".format),
     "peak_memory": ("peak memory", "MB", "{:,.0f}".format),
     "seconds": ("seconds", "training", "{:,.1f}".format),
@@ -95,10 +95,10 @@ class RunTable:
         self._on_export = on_export
         self._on_code = on_code
         self._shown: Any = None
-        words = [("when it began", ""), ("name", "name")]
-        words += [(about[0], key) for key, about in COLUMNS.items()]
+        others = [(about[0], key) for key, about in COLUMNS.items()]
         self.sort = widgets.Dropdown(
-            options=words, value="", description="Sort by", tooltip="Sort the runs by",
+            options=[("when it began", ""), ("name", "name"), *others], value="",
+            description="Sort by", tooltip="Sort the runs by",
             style={"description_width": "52px"}, layout={"width": "210px"},
         )  # fmt: skip
         self.descending = widgets.ToggleButton(
@@ -176,7 +176,7 @@ class RunTable:
         for key, (words, unit, write) in COLUMNS.items():
             value = summary[key]
             text = "–" if value is None else write(value)
-            words = f"{words} in {unit}" if unit in ("nats", "MB") else words
+            words = f"{words} in {unit}" if unit == "MB" else words
             heard = f'<span style="{UNSEEN}">{words} </span>'
             cells.append(f'<span title="{words}">{heard}{text}</span>')
         colour = html.escape(self.colours.get(run.id, "transparent"))
@@ -290,7 +290,7 @@ class RunTable:
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = self.box._repr_mimebundle_(**kwargs) or {}
+        bundle: dict[str, Any] = alone(self.box)._repr_mimebundle_(**kwargs) or {}
         return {**bundle, "text/plain": repr(self)}
 
     def __repr__(self) -> str:

@@ -42,7 +42,7 @@ class Tally:
         ms: Milliseconds of each timed step: first calls are left out.
         rates: Tokens per second of each timed step.
         ends: Training seconds at the end of each step.
-        losses: Of each step, in nats.
+        losses: Of each step.
         first_call_seconds: Of all first calls together.
         eval_loss: The last one, or None.
 

@@ -24,7 +24,7 @@ __all__ = ["Equality", "Findings", "LossAt", "Ratio", "Timing"]
 
 @dataclass(frozen=True, repr=False)
 class Findings:
-    """The numbers of a comparison; :class:`lmxlab.lab.Comparison` puts them in words.
+    """The numbers of a comparison; :class:`.Comparison` puts them in words.
 
     Attributes:
         results: Label to run.
@@ -62,6 +62,12 @@ class Findings:
         return sorted(names, key=lambda name: name != self.baseline)
 
     @property
+    def unit(self) -> str:
+        """What all the losses are counted in; empty if not known, or not the same."""
+        units = {run.unit for run in self.results.values()}
+        return units.pop() if len(units) == 1 else ""
+
+    @property
     def timings(self) -> dict[str, Timing]:
         """Label to timing, of those that have done enough steps."""
         found = {}
@@ -86,7 +92,7 @@ class Findings:
 
     @property
     def largest_difference(self) -> float:
-        """Largest difference of the losses at any step, in nats; 0 is bit for bit."""
+        """Largest difference of the losses at any step; 0 is bit for bit."""
         curves = [run.losses for run in self.results.values() if run.losses]
         steps = zip(*curves, strict=False)
         return max((max(losses) - min(losses) for losses in steps), default=0.0)

@@ -14,6 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 LossFn = Callable[..., Any]
+UNIT = "nats per token"  # of the default loss
 Metrics = dict[str, mx.array]
 
 # What the trainer reports itself.
@@ -185,4 +186,8 @@ def split_loss(result: Any) -> tuple[mx.array, dict[str, Any]]:
         raise ValueError(
             f"loss_fn reports {clash[0]!r}, which the trainer reports itself; rename it"
         )
-    return mx.array(loss), {name: mx.array(value) for name, value in metrics.items()}
+    loss, values = mx.array(loss), [mx.array(value) for value in metrics.values()]
+    # mx.compile merges equal outputs and then misses one (MLX 0.32.4: IndexError).
+    # What depends on something is merged with nothing, and nothing is computed for it.
+    separate = mx.depends(values, [loss]) if values else []
+    return loss, dict(zip(metrics, separate, strict=True))

@@ -320,7 +320,10 @@ class NotebookOnPage:
         assert errors.all_inner_texts() == []
 
     def run_cell(self, number: int, seconds: float = PATIENCE) -> str:
-        """Run one cell as a learner would; return what it printed."""
+        """Run one cell as a learner does; return what it printed, once it is through.
+
+        What runs on after it, such as a panel's task, is not waited for.
+        """
         cell = self.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
         prompt = cell.locator(".jp-InputPrompt").first
         before = prompt.inner_text()

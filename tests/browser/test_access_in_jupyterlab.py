@@ -40,6 +40,10 @@ lab""",
 duel = Compare(experiment, {"eager": {"compile_step": False}, "compiled": {}},
                [Knob("learning_rate")])
 duel""",
+    """\
+from lmxlab.lab.table import RunTable
+table = RunTable(store)
+table""",
 ]
 INTERACTIVE = {
     "button", "checkbox", "combobox", "slider", "radio", "textbox", "spinbutton",
@@ -60,6 +64,8 @@ FOCUS = """() => {
             ring: seen.outlineStyle === "none" ? 0 : parseFloat(seen.outlineWidth),
             checked: document.activeElement.value};
 }"""
+
+HELD = "(menu) => [menu === document.activeElement, menu.value]"
 
 
 @pytest.fixture
@@ -179,6 +185,37 @@ def test_every_control_has_a_name_and_its_place_in_the_order(opened):
         page.keyboard.type("print('chosen:', guess.answer)")
         page.keyboard.press("Control+Enter")
         page.get_by_text("chosen: compiled").wait_for(timeout=60_000)
+
+
+def test_menus_take_keys_also_of_a_table_that_stands_alone(opened):
+    with opened("menus.ipynb") as notebook:
+        notebook.run_all(120)
+        panel, page = notebook.panel(), notebook.page
+        axis = panel.box.locator(".lmx-view-x select")
+        alone = page.locator(".lmx-runs:not(.lmx-panel *) .lmx-sort select")
+        panel.press("start")
+        panel.until(lambda p: p.state == "running", "Start")
+        for menu, choices in (
+            (axis, ["tokens", "seconds", "tokens"]),
+            (alone, ["name", "final loss", "name"]),
+        ):
+            menu.focus()
+            for key, chosen in zip(("Down", "Down", "Up"), choices, strict=True):
+                page.keyboard.press(f"Arrow{key}")
+                page.wait_for_timeout(200)  # for a kernel that takes it back
+                held, value = menu.evaluate(HELD)
+                assert (held, value) == (True, chosen)
+            page.keyboard.press("s")  # a letter chooses, and splits no cell
+            page.wait_for_timeout(200)
+        assert axis.input_value() == "seconds"
+        assert alone.input_value() == "seconds"
+        # Opened as with a mouse, and left again with Escape.
+        for key in ("Space", "Alt+ArrowDown"):
+            axis.press(key)
+            page.keyboard.press("ArrowUp")
+            page.keyboard.press("Enter")
+        panel.until(lambda p: axis.input_value() == "steps", "the open menu")
+        assert panel.state == "running"
 
 
 def test_a_run_by_keyboard_alone_and_what_is_heard_of_it(opened):

@@ -27,13 +27,17 @@ import json
 seen = TOPICS["{0}"].pane.seen
 print(json.dumps(max(seen.items())))"""
 
-# The keys that take a restart knob to its next setting. Menus are chosen from: their
-# arrow keys belong to JupyterLab, where they lead to another cell.
+# The keys that take a restart knob to its next setting; in a menu as many as it takes.
 KEYS = {
     "batch_size": [("ArrowRight", 1), ("ArrowRight", 1), ("ArrowLeft", 2)],
     "d_model": [("ArrowRight", 1), ("ArrowLeft", 2), ("ArrowRight", 1)],
     "compile_step": [("Space", 1)] * 3,
 }
+AWAY = """(box, value) => {
+    const menu = box.querySelector("select");
+    const options = Array.from(menu.options, (option) => option.value);
+    return options.indexOf(value) - menu.selectedIndex;
+}"""
 
 
 class Topics:
@@ -124,10 +128,11 @@ def test_each_restart_knob_at_three_positions(topics):
             box = panel.box.locator(f".lmx-knob-{name}")
             if name in KEYS:
                 key, times = KEYS[name][place]
-                for _ in range(times):
-                    box.locator("[role=slider], input").press(key)
             else:
-                box.locator("select").select_option(value)
+                down = box.evaluate(AWAY, value)
+                key, times = "ArrowDown" if down > 0 else "ArrowUp", abs(down)
+            for _ in range(times):
+                box.locator("[role=slider], input, select").press(key)
             words = name.replace("_", " ")
             said = f"{words} = {value} takes effect at Reset."
             panel.until(lambda p, said=said: said in p.says(), said)

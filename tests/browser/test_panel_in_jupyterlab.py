@@ -38,13 +38,17 @@ COMPARE = """\
 duel = Compare(experiment, {"eager": {"compile_step": False}, "compiled": {}},
                [Knob("d_model", [32, 64]), Knob("learning_rate")])
 display(Predict("Which is faster?", ["eager", "compiled"]), duel)"""
+# A run that does not end by itself before a busy machine has drawn some frames of it.
+LONG = 'lab.settings["max_steps"] = 1_000_000'
 SECOND_PANEL = """\
 other = Panel(experiment, [Knob("learning_rate")])
+other.settings["max_steps"] = 1_000_000
 other"""
 
 
 def test_the_compiled_step_by_hand(notebook_file, jupyterlab):
-    with jupyterlab(notebook_file("01_compiled_step.ipynb", SECOND_PANEL)) as notebook:
+    name = notebook_file("01_compiled_step.ipynb", LONG, SECOND_PANEL)
+    with jupyterlab(name) as notebook:
         notebook.run_all(120)
         panel, other = notebook.panel(0), notebook.panel(1)
         panel.box.scroll_into_view_if_needed()
@@ -131,7 +135,7 @@ def both_at_once(one, two):
 
 
 def test_the_first_notebook_by_hand(notebook_file, jupyterlab):
-    with jupyterlab(notebook_file("00_start_here.ipynb")) as notebook:
+    with jupyterlab(notebook_file("00_start_here.ipynb", LONG)) as notebook:
         notebook.run_all(120)
         panel = notebook.panel()
         samples = notebook.page.locator(".lmx-samples")
@@ -154,7 +158,7 @@ def test_how_it_looks(notebook_file, jupyterlab):
         panel, duel = notebook.panel(), notebook.panel(kind="compare")
         panel.shoot("light_idle")
         # The picture has a name for those who cannot see it.
-        assert panel.box.get_by_role("img", name="loss in nats per token").is_visible()
+        assert panel.box.get_by_role("img", name="Loss, against").is_visible()
         panel.press("start")
         panel.until(lambda p: p.step > 30, "progress")
         panel.slide("learning_rate", "ArrowRight", 4)
@@ -164,6 +168,7 @@ def test_how_it_looks(notebook_file, jupyterlab):
         panel.until(lambda p: p.state == "done", "the end", 60)
         duel.press("start")
         duel.until(lambda p: p.state == "done", "the end", 90)
+        assert panel.box.get_by_role("img", name="loss in nats per token").is_visible()
         for theme in ("light", "dark"):
             notebook.menu("Settings", "Theme", f"JupyterLab {theme.title()}")
             notebook.wide()

@@ -98,26 +98,10 @@ def robust(server, jupyterlab):
     return opened
 
 
-def run_cell(notebook, number, seconds=60):
-    """Run one cell as a learner does; return what it printed, once it is through."""
-    cell = notebook.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
-    prompt = cell.locator(".jp-InputPrompt").first
-    before = prompt.inner_text()
-    cell.locator(".cm-content").click()
-    notebook.page.keyboard.press("Control+Enter")
-    panel = notebook.panel()
-    panel.until(
-        lambda p: re.search(r"\[\d+\]", now := prompt.inner_text()) and now != before,
-        f"cell {number} runs",
-        seconds,
-    )
-    return "\n".join(cell.locator(".jp-OutputArea-output pre").all_inner_texts())
-
-
 def ask(notebook):
     """Run the last cell; return what it says of the panels."""
     found = re.search(
-        r"states (\[.*?\]) steps (\[.*?\]) tasks (\d+) (\w+)", run_cell(notebook, TELL)
+        r"states (\[.*?\]) steps (\[.*?\]) tasks (\d+) (\w+)", notebook.run_cell(TELL)
     )
     assert found
     return found.groups()
@@ -231,7 +215,7 @@ def test_two_panels_and_a_cell_that_is_run_again(robust):
         two.until(lambda p: p.state == "running" and p.step > 5, "Start again", 60)
 
         # The cell again: its old run ends, the neighbour's goes on, no ghost trains.
-        run_cell(notebook, PANEL)
+        notebook.run_cell(PANEL)
         one = notebook.panel(0)
         one.until(lambda p: p.state == "idle", "a new panel", 60)
         states, steps, tasks, _ = ask(notebook)

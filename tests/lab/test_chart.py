@@ -111,6 +111,25 @@ def test_only_the_tiles_that_were_asked_for_are_drawn():
     assert list(chart.tiles(only=["kl", "loss"])) == ["loss", "kl"]
 
 
+def test_a_tile_whose_lines_are_others_is_drawn_whoever_asked():
+    chart = filled(9, metrics={"kl": 0, "reward": 0})
+    chart.tiles()
+    chart.add(record(10, kl=1.0, reward=1.0))
+    assert list(chart.tiles(only=["loss"])) == ["loss"]
+    chart.add(record(11, kl=1.0, eval_kl=1.0))
+    assert list(chart.tiles(only=["loss"])) == ["loss", "kl"]
+    chart.pin("before", history(3, reward=0))
+    assert list(chart.tiles(only=[])) == ["loss", "speed", "kl", "reward"]
+
+    before = chart.tiles()["kl"]
+    another = Chart(9, like=chart)  # which has the plots of the run before
+    for each in history(2, kl=5):
+        another.add(each)
+    drawn = another.tiles(only=["loss"])
+    assert list(drawn) == ["loss", "speed", "kl"]
+    assert (pixels(drawn["kl"]) != pixels(before)).any()
+
+
 def test_an_svg_holds_every_plot():
     chart = filled(9, metrics={"kl": 0})
     root = ElementTree.fromstring(chart.svg())
@@ -133,6 +152,7 @@ def test_every_axis_says_its_unit():
     chart.png()
     labels = [plot.axes.get_ylabel() for plot in chart._plots.values()]
     assert labels == ["loss (nats per token)", "tokens / s", "first call (s)"]
+    assert chart.words()["loss"].startswith("Loss in nats per token, against")
     assert [chart._plots[name].axes.get_xlabel() for name in ("loss", "speed")] == [
         "step",
         "step",
@@ -403,6 +423,24 @@ def test_unpinning_what_is_not_pinned_is_an_error():
         chart.unpin("smal")
 
 
+@pytest.mark.parametrize(
+    ("unit", "label", "words"),
+    [
+        ("nats per pair", "loss (nats per pair)", "Loss in nats per pair, against"),
+        ("", "loss", "Loss, against"),
+    ],
+)
+def test_a_loss_has_the_unit_that_it_is_said_to_have(unit, label, words):
+    before = filled(3)
+    before.tiles()
+    for like in (None, before):  # the plots may be another run's
+        chart = filled(3, metrics={"kl": 0}, loss_unit=unit, like=like)
+        chart.tiles()
+        assert chart._plots["loss"].axes.get_ylabel() == label
+        assert chart.words()["loss"].startswith(words)
+        assert chart.words()["kl"].startswith("kl, against")
+
+
 # --------------------------------------------------------------------------- marks
 
 
@@ -419,6 +457,13 @@ def test_marks_of_one_slider_merge_while_it_moves():
         (54, "learning_rate 54"),
         (90, "learning_rate 90"),
     ]
+
+
+def test_of_a_setting_turned_twice_before_a_step_the_last_value_counts():
+    chart = filled(100)
+    for text in ("beta 1", "alpha 2", "beta 3", "clip 4", "alpha 5"):
+        chart.mark(20, text)
+    assert chart.marks == [(20, "beta 3"), (20, "clip 4"), (20, "alpha 5")]
 
 
 def test_the_words_of_marks_are_in_the_loss_plot_and_their_lines_everywhere():

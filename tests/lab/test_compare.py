@@ -1,6 +1,7 @@
 """Settings side by side: in turns, what each came to, and what may be said of it."""
 
 import asyncio
+from dataclasses import replace
 import re
 
 from lmxlab.lab import Compare, Comparison, Knob, Run
@@ -8,6 +9,7 @@ from lmxlab.lab.chart import COLOURS
 from lmxlab.lab.live import Pacer
 from lmxlab.training import trainer as trainers
 from lmxlab.training.config import TrainConfig
+from lmxlab.training.loss import next_token_loss
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
@@ -430,6 +432,61 @@ def test_time_passes_alike_for_all_of_them(clock):
     assert len(set(speed["slow"]) & set(speed["fast"])) > 10
 
 
+def reporting(head="main", gauges=None, unit="nats per pair", max_steps=4):
+    """An experiment whose loss reports two metrics, which share a plot."""
+    run = toy(max_steps)()
+
+    def loss_fn(model, *batch):
+        loss, metrics = next_token_loss(model, *batch)
+        return loss, {**metrics, head: loss, f"{head}_half": loss / 2}
+
+    names = [head, f"{head}_half"] if gauges is None else gauges
+    return replace(
+        run, loss_fn=loss_fn, loss_unit=unit, gauges={"per head (nats)": names}
+    )
+
+
+def test_gauges_are_grouped_as_the_panel_groups_them():
+    lab = Compare(reporting, {"a": {}, "b": {"head": "extra"}, "c": {}})
+    lab.run()
+    assert lab._chart.plots() == [
+        *("loss", "speed", "first_calls", "per head (nats)"),
+        *("grad_norm", "learning_rate"),
+    ]
+    labels = [line.label for line in lab._chart._plots["per head (nats)"].lines]
+    assert labels == [
+        *("a, main", "a, main_half", "b, extra", "b, extra_half"),
+        *("c, main", "c, main_half"),
+    ]
+
+
+def test_a_second_comparison_is_drawn_on_the_plots_of_the_first():
+    lab = Compare(reporting, {"a": {}, "b": {}})
+    lab.run()
+    lab._chart.tiles()
+    before = dict(lab._chart._plots)
+    lab.run()
+    now = lab._chart._refreshed()
+    again = [name for name in now if now[name] is before[name]]
+    assert again == [name for name in before if name != "first_calls"]
+    assert [name for name in again if now[name].is_stale] == again
+
+
+def test_a_bad_gauge_is_named_before_a_step_is_done():
+    lab = Compare(reporting, {"a": {}, "b": {"gauges": "main"}})
+    with pytest.raises(ValueError, match=r"gauges\['per head .*'\] must be a list"):
+        lab.run()
+
+
+def test_losses_of_two_kinds_share_no_unit():
+    units = {"a": {}, "b": {"unit": "nats"}}
+    lab = Compare(reporting, units, budget="seconds", seconds=0.1)
+    found = lab.run()
+    assert (found.unit, lab._chart.loss_unit) == ("", "")
+    assert "oss in" not in found.summary()
+    assert Compare(reporting, {"a": {}, "b": {}}).run().unit == "nats per pair"
+
+
 def test_the_progress_bar_shows_the_time(clock):
     lab = race(seconds=8.0)
     for _ in range(60):
@@ -441,7 +498,8 @@ def test_the_progress_bar_shows_the_time(clock):
 def test_the_loss_at_the_same_time_decides(clock):
     summary = race().run().summary()
     assert summary.startswith(
-        "Loss in nats after the same 8 of 8 s of training, first calls included: slow "
+        "Loss in nats per token after the same 8 of 8 s of training, first calls "
+        "included: slow "
     )
     assert re.search(r"slow \d\.\d+ \(57 steps\), fast \d\.\d+ \(113 steps", summary)
     assert "fast is lowest." in summary

@@ -5,8 +5,9 @@ from itertools import pairwise
 import re
 from types import SimpleNamespace
 
-from lmxlab.lab import Knob, Panel, Run, controls, driver, live, status
+from lmxlab.lab import Compare, Knob, Panel, Run, controls, driver, live, status
 from lmxlab.lab.chart import Chart
+from lmxlab.lab.controls import Controls
 from lmxlab.lab.runs import RunStore
 from lmxlab.training.config import TrainConfig
 from lmxlab.training.loss import next_token_loss
@@ -145,21 +146,22 @@ def trained(**settings):
     return lab
 
 
+def half_loss(model, tokens, targets):
+    loss, metrics = next_token_loss(model, tokens, targets)
+    return loss, {**metrics, "half": loss / 2}
+
+
+def with_gauge(learning_rate=1e-2, max_steps=8, loss_fn=half_loss, unit=None):
+    run = experiment(learning_rate, max_steps=max_steps)
+    return replace(run, loss_fn=loss_fn, loss_unit=unit)
+
+
 def test_each_plot_has_a_tile_and_gauges_come_by_themselves():
-    def with_gauge(max_steps=8):
-        run = experiment(max_steps=max_steps)
-
-        def loss_fn(model, tokens, targets):
-            loss, metrics = next_token_loss(model, tokens, targets)
-            return loss, {**metrics, "half": loss / 2}
-
-        return replace(run, loss_fn=loss_fn)
-
     lab = Panel(with_gauge)
     assert list(lab.pictures) == ["loss", "speed"]
     lab.run(steps=3)
     shown = [tile.tooltip.partition(",")[0] for tile in lab.gallery.children]
-    assert shown[:2] == ["Loss in nats per token", "Tokens per second"]
+    assert shown[:2] == ["Loss", "Tokens per second"]
     assert shown[2:] == ["grad_norm", "half", "learning_rate"]
     assert all(
         bytes(tile.value).startswith(b"\x89PNG") for tile in lab.gallery.children
@@ -174,6 +176,62 @@ def test_a_live_frame_renews_two_plots_and_one_gauge_in_turn():
     assert all(lab._due_now(plots)[:2] == ["loss", "speed"] for _ in range(3))
     lab.state = "paused"
     assert lab._due_now(plots) == plots
+
+
+def test_the_first_frame_of_a_run_renews_every_tile(monkeypatch):
+    lab = Panel(with_gauge)
+    lab.run(steps=6)
+    before = {name: tile.value for name, tile in lab.pictures.items()}
+    draw, frames = lab._draw, []
+
+    def drawing():
+        draw()
+        if lab.state == "running":
+            frames.append({name: tile.value for name, tile in lab.pictures.items()})
+
+    monkeypatch.setattr(lab, "_draw", drawing)
+    lab.run(steps=6, learning_rate=0.5)
+    assert len(before) == 5  # more than a frame renews
+    assert [name for name in before if frames[0][name] is before[name]] == []
+
+
+NATS = "nats per token"
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "said", "unit"),
+    [
+        (None, None, NATS),
+        (next_token_loss, None, NATS),
+        (half_loss, None, ""),
+        (half_loss, "nats per pair", "nats per pair"),
+        (None, "bits per token", "bits per token"),
+    ],
+)
+def test_the_unit_of_the_loss_is_said_wherever_it_is_shown(
+    loss_fn, said, unit, monkeypatch, capsys
+):
+    lab = Panel(lambda max_steps=8: with_gauge(loss_fn=loss_fn, unit=said))
+    duel = Compare(lab.experiment, {"a": {}, "b": {}})
+    for panel in (lab, duel):  # a loss that is not known yet has no unit
+        assert panel.pictures["loss"].tooltip.startswith("Loss, against")
+    result = lab.run()
+    last = f"{result.losses[-1]:.3f}"
+    assert result.unit == unit
+    assert capsys.readouterr().out.rstrip().endswith(f"{last} {unit}".rstrip())
+    duel.run(steps=3)
+    loss = f"oss in {unit}," if unit else "oss,"
+    for panel in (lab, duel):
+        axes = panel._chart._plots["loss"].axes
+        assert axes.get_ylabel() == (f"loss ({unit})" if unit else "loss")
+        assert panel.pictures["loss"].tooltip.startswith("L" + loss)
+        images = []
+        monkeypatch.setattr(controls, "display", images.append)
+        monkeypatch.setattr(controls, "in_notebook", lambda: True)
+        Controls.show(panel)
+        assert f"training steps: l{loss} and" in images[0].alt
+        panel.buttons["reset"].click()
+        assert panel.pictures["loss"].tooltip.startswith("L" + loss)
 
 
 @pytest.mark.parametrize(

@@ -28,3 +28,10 @@ def test_nothing_is_cut_off_or_covered(figure):
 def test_each_checkpoint_shows_what_it_keeps():
     words = [text.get_text() for text in checkpoints.parts(KEPT).axes[0].texts]
     assert (words.count("kept"), words.count("lost")) == (10, 8)
+
+
+def test_each_of_three_processes_has_a_colour_of_its_own():
+    pieces = [(0, FALLING[:80]), (80, FALLING[80:120]), (120, FALLING[120:])]
+    lines = checkpoints.resumed(FALLING, pieces).axes[0].lines
+    colours = {str(line.get_color()) for line in lines if "process" in line.get_label()}
+    assert len(colours) == 3

@@ -1,11 +1,12 @@
 """Drawing takes its share and no more; a plot follows ``Trainer.train``."""
 
 import io
+import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lmxlab.lab import LivePlot, live
-from lmxlab.lab.live import ALT, Pacer, picture_widget
+from lmxlab.lab.live import Pacer, both_plots, picture_widget
 from lmxlab.training.config import TrainConfig
 from lmxlab.training.trainer import Trainer
 import mlx.core as mx
@@ -30,11 +31,11 @@ def frames(pacer, costs):
 
 @settings(deadline=None)
 @given(costs=COSTS, savings=st.sampled_from([0.0, 0.15]))
-def test_frames_take_two_per_cent_of_the_time_whatever_they_cost(costs, savings):
-    pacer, spent = Pacer(savings=savings), 0.0
+def test_frames_take_their_share_of_the_time_whatever_they_cost(costs, savings):
+    pacer, spent = Pacer(savings=savings, patience=math.inf), 0.0
     for begun, ended in frames(pacer, costs):
         # When a frame may begin, all those before have been earned.
-        assert spent <= 0.02 * begun + savings + 1e-9
+        assert spent <= pacer.share * begun + savings + 1e-9
         spent += ended - begun
 
 
@@ -50,11 +51,20 @@ def test_there_are_never_more_than_four_frames_a_second(costs):
 @settings(deadline=None)
 @given(cost=st.floats(1e-5, 1.0), rest=st.floats(0, 1e4))
 def test_a_long_rest_saves_up_no_more_than_there_was_at_first(cost, rest):
-    pacer = Pacer()
+    pacer = Pacer(patience=math.inf)
     *_, (_, ended) = frames(pacer, [cost] * 3)
     later = ended + rest + 1000
     pacer.drew(1.0, later)
-    assert pacer._next - later >= (1.0 - 0.15) / 0.02 - 1e-6
+    assert pacer._next - later >= (1.0 - 0.15) / pacer.share - 1e-6
+
+
+@given(costs=COSTS)
+def test_a_second_after_a_frame_the_next_one_is_due(costs):
+    """Even where a busy machine has made frames dear, or laying out plots has."""
+    ends = 0.0
+    for begun, ended in frames(Pacer(), costs):
+        assert begun - ends <= 1 + 1e-9
+        ends = ended
 
 
 def test_the_first_frames_come_without_delay():
@@ -86,7 +96,7 @@ def test_a_plot_draws_as_often_as_its_share_allows(monkeypatch):
     clock = [0.0]
 
     def slow(chart):
-        clock[0] += 0.05
+        clock[0] += 0.01
         return b""
 
     monkeypatch.setattr(live.time, "perf_counter", lambda: clock[0])
@@ -98,7 +108,7 @@ def test_a_plot_draws_as_often_as_its_share_allows(monkeypatch):
         plot.on_step_end(step, {"step": step, "loss": 1.0, "tokens": 1,
                                 "step_seconds": 0.01})  # fmt: skip
     share = plot.draw_seconds / clock[0]
-    assert 0.016 < share < 0.022
+    assert 0.012 < share < 0.02
 
 
 def test_a_plot_serves_one_run_after_the_other():
@@ -129,7 +139,10 @@ def test_a_plot_is_saved_as_it_is(tmp_path):
 
 
 def test_the_picture_has_a_name_and_what_the_front_end_needs_for_it():
-    picture = picture_widget()
-    assert picture.tooltip == ALT
+    picture = picture_widget(both_plots("nats per token"))
+    assert picture.tooltip == (
+        "Two plots against training steps: loss in nats per token, and tokens per "
+        "second."
+    )
     # ipywidgets 8.1 reads the description of whatever has a tooltip.
     assert picture.get_state()["description"] == ""

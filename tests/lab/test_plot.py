@@ -299,20 +299,62 @@ def test_marks_do_not_pile_up_from_redraw_to_redraw():
     assert len(texts(made)) == len(made.axes.collections) == 3
 
 
-def test_texts_of_marks_stay_inside_and_apart():
-    made = plot(curve([4.0]))
-    made.mark_texts = True
-    made.marks = [(0.0, "beta 0.1"), (50.0, "beta 1"), (50.5, "alpha 2")]
-    made.marks += [(51.0, "clip 3"), (99.9, "learning_rate 0.003")]
+MARKS = {
+    "at one step": [(50.0, f"knob_{number} 0.{number}") for number in range(5)],
+    "close": [(50.0 + number / 2, f"knob_{number} 0.1") for number in range(5)],
+    "at the start": [(0.0, "beta 0.1"), (0.0, "alpha 2"), (2.0, "clip 3")],
+    "at the end": [(99.0, "learning_rate 0.003"), (99.9, "beta 2"), (99.9, "clip 3")],
+    "far apart": [(10.0, "beta 1"), (60.0, "beta 2")],
+    "many": [(3.3 * number, f"learning_rate {number}") for number in range(31)],
+}
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("marks", MARKS.values(), ids=MARKS)
+def test_texts_of_marks_can_all_be_read(marks, inside):
+    made = plot(curve([4.0]), legend_inside=inside)
+    made.mark_texts, made.marks = True, marks
     made.png()
-    shown = [text.get_window_extent() for text in made.axes.texts]
-    assert len(made.axes.collections) == 5  # each has its line
-    assert texts(made)[0] == "learning_rate 0.003"
-    assert "beta 1" not in texts(made)  # there is no room; the newest come first
+    assert texts(made) == [text for _, text in marks]
+    assert len(made.axes.collections) == len({x for x, _ in marks})
     area = made.axes.get_window_extent()
-    assert all(area.x0 - 1 <= place.x0 and place.x1 <= area.x1 + 1 for place in shown)
+    shown = [text.get_window_extent() for text in made.axes.texts]
+    for place in shown:
+        assert min(place.x0 - area.x0, place.y0 - area.y0) > -1
+        assert min(area.x1 - place.x1, area.y1 - place.y1) > -1
+    if made.axes.get_legend() is not None:
+        shown.append(made.axes.get_legend().get_window_extent())
     pairs = [(a, b) for a in shown for b in shown if a is not b]
     assert not any(a.overlaps(b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", ["at one step", "close", "at the start", "at the end"])
+def test_no_line_goes_through_the_text_of_a_mark_where_there_is_room(name):
+    made = plot(curve([4.0]))
+    made.mark_texts, made.marks = True, MARKS[name]
+    made.png()
+    lines = [made.axes.transData.transform((x, 0.0))[0] for x, _ in made.marks]
+    shown = [text.get_window_extent() for text in made.axes.texts]
+    assert not any(text.x0 + 1 < x < text.x1 - 1 for x in lines for text in shown)
+
+
+def test_the_text_of_a_mark_alone_ends_at_its_line():
+    made = plot(curve([4.0]))
+    made.mark_texts, made.marks = True, [(50.0, "beta 1")]
+    made.png()
+    (text,) = made.axes.texts
+    line = made.axes.transData.transform((50.0, 0.0))[0]
+    assert line - 4 < text.get_window_extent().x1 <= line
+
+
+def test_more_marks_than_there_is_room_for_leave_out_the_oldest():
+    made = plot(curve([4.0]))
+    made.mark_texts = True
+    made.marks = [(float(number), f"beta {number}") for number in range(100)]
+    made.png()
+    assert 25 < len(texts(made)) < 35
+    assert texts(made)[-1] == "beta 99"
+    assert len(made.axes.collections) == 100
 
 
 def test_a_cursor_is_a_line_that_costs_no_redraw(monkeypatch):
@@ -391,3 +433,13 @@ def test_a_schedule_is_not_smoothed():
     first, second = (made._artists[i][1].get_ydata() for i in (1, 3))
     assert first.tolist() == schedule.ys
     assert second.tolist() != noisy.ys
+
+
+def test_a_first_value_of_0_does_not_set_the_scale():
+    """A learning rate starts at 0 and rises to 0.003: not a flat line below 0.25."""
+    values = curve([0.0])
+    drawn = plot(values)
+    drawn.png()
+    values.add(2, 0.001)
+    drawn.png()
+    assert drawn.axes.get_ylim()[1] < 0.002

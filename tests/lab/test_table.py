@@ -85,8 +85,8 @@ def test_every_column_can_be_sorted_by_and_says_so(store):
 def test_a_row_shows_the_summary(store):
     numbers = row(RunTable(store), "best").numbers.value
     assert words(numbers) == ["done", "1.0000", "–", "3", "98", "7.5", "3", "2"]
-    assert 'title="final loss in nats"' in numbers
-    assert ">final loss in nats </span>1.0000" in numbers  # for a screen reader
+    assert 'title="peak memory in MB"' in numbers
+    assert ">final loss </span>1.0000" in numbers  # for a screen reader
 
 
 def test_nothing_is_redrawn_unless_something_changed(store):

@@ -203,7 +203,7 @@ def test_the_first_step_that_differs_is_found_and_the_largest_gap():
     found.results["fast"].history[30]["loss"] -= 0.25
     equality = found.equality("slow", "fast")
     assert (equality.first, equality.largest) == (10, pytest.approx(0.25))
-    assert str(equality) == "differ from step 10 on, by up to 0.25 nats"
+    assert str(equality) == "differ from step 10 on, by up to 0.25"
     assert found.largest_difference == pytest.approx(0.25)
 
 

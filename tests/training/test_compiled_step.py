@@ -44,6 +44,34 @@ def test_the_first_call_and_only_it_is_reported_by_itself(trainer, rows):
     ]
 
 
+REPORTS = {
+    "the loss itself": lambda loss: {"nll": loss},
+    "the loss, held still": lambda loss: {"nll": mx.stop_gradient(loss)},
+    "the same twice": lambda loss: {"a": 2 * loss, "b": 2 * loss},
+    "one array twice": lambda loss: dict.fromkeys("ab", mx.exp(loss)),
+}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("report", REPORTS)
+def test_a_loss_may_report_equal_numbers(report, accumulation, trainer, rows, untimed):
+    """mx.compile merges what is equal: that must not lose an output."""
+
+    def loss_fn(model, *batch):
+        loss, _ = next_token_loss(model, *batch)
+        return loss, REPORTS[report](loss)
+
+    def run(compiled):
+        run = trainer(
+            loss_fn=loss_fn, dropout=0.2, max_steps=4, compile_step=compiled,
+            grad_accumulation_steps=accumulation,
+        )  # fmt: skip
+        records = run.train(rows(8), rows(2, seed=1))
+        return untimed(records), untimed([run.evaluate(rows(2, seed=1))])
+
+    assert run(compiled=True) == run(compiled=False)
+
+
 # ---------------------------------------------------------- the captured containers
 
 

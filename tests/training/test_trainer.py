@@ -512,6 +512,9 @@ def test_a_real_interrupt_at_any_moment(trainer, rows, consistent):
 def test_sigint_in_a_process_of_its_own(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(
+        "import signal\n"
+        # A shell's background job, which tests may be, is born deaf to it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from lmxlab.training.trainer import Trainer\n"
         "from lmxlab.training.config import TrainConfig\n"
         "from lmxlab.models.base import LanguageModel\n"
