@@ -4,6 +4,7 @@ Each rule takes the notebook as plain JSON and its path, and yields complaints i
 ``lint(path)`` applies them all. What the rules are for stands in CONTRIBUTING.md.
 """
 
+import ast
 import builtins
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, takewhile
@@ -288,6 +289,55 @@ def the_way_on(nb: Notebook, path: Path) -> Iterator[str]:
         yield f"the summary does not link to {following}, where the learner goes on"
 
 
+def keys_of(node: ast.AST, known: dict[str, set[str]]) -> set[str]:
+    """The keys of a dictionary that is written out, has a name, or joins others."""
+    match node:
+        case ast.Dict():
+            return {key.value for key in node.keys if isinstance(key, ast.Constant)}
+        case ast.Name():
+            return known.get(node.id, set())
+        case ast.BinOp():
+            return keys_of(node.left, known) | keys_of(node.right, known)
+    return set()
+
+
+def knobs_in(call: ast.AST, known: dict[str, set[str]]) -> set[str]:
+    """The knobs of a panel or a comparison: made in the call, or named in it."""
+    found = set()
+    for node in ast.walk(call):
+        match node:
+            case ast.Call(func=ast.Name("Knob"), args=[ast.Constant(name), *_]):
+                found.add(name)
+            case ast.Name():
+                found |= known.get(node.id, set())
+    return found
+
+
+def proofs(nb: Notebook, path: Path) -> Iterator[str]:
+    """A run whose numbers are shown does not depend on where a learner left a knob."""
+    settings: dict[str, set[str]] = {}
+    knobs: dict[str, set[str]] = {}
+    for number, cell in enumerate(nb["cells"]):
+        for node in ast.walk(ast.parse(text(cell) if is_code(cell) else "")):
+            match node:
+                case ast.Assign([ast.Name(name)], ast.Dict() | ast.BinOp() as value):
+                    settings[name] = keys_of(value, settings)
+                case ast.AugAssign(ast.Name(name), ast.BitOr(), value):
+                    settings[name] = settings[name] | keys_of(value, settings)
+                case ast.Assign([ast.Name(name)], ast.Call(ast.Name(kind)) as call):
+                    if kind in ("Knob", "Panel", "Compare"):
+                        knobs[name] = knobs_in(call, knobs)
+                case ast.Call(ast.Attribute(ast.Name(name), "run")) if name in knobs:
+                    given = {word.arg for word in node.keywords if word.arg}
+                    for word in node.keywords:
+                        given |= set() if word.arg else keys_of(word.value, settings)
+                    for knob in sorted(knobs[name] - given):
+                        yield (
+                            f"cell {number}: {name}.run() takes {knob!r} from where a "
+                            "learner left the knob: set it there"
+                        )
+
+
 RULES: list[Rule] = [
     valid_format,
     stripped,
@@ -300,6 +350,7 @@ RULES: list[Rule] = [
     links,
     the_way_on,
     images,
+    proofs,
 ]
 
 

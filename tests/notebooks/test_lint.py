@@ -274,6 +274,34 @@ def test_a_fault_is_found(tmp_path, plant, message):
     assert any(message in complaint for complaint in found), found
 
 
+PANEL = """\
+rows = Knob("rows", [1, 2])
+lab = Panel(experiment, [Knob("learning_rate"), rows])
+recipe = {"learning_rate": 3e-3}
+other = Panel(experiment).run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("run", "left"),
+    [
+        ("lab.run()", ["learning_rate", "rows"]),
+        ("lab.run(rows=2)", ["learning_rate"]),
+        ("lab.run(**recipe)", ["rows"]),
+        ("print([lab.run(rows=n, **recipe) for n in (1, 2)])", []),
+        ("lab.run(**recipe | {'rows': 2})", []),
+        ("recipe |= {'rows': 2}\nlab.run(**recipe)", []),
+        ("lab.run(learning_rate=1, rows=2)", []),
+    ],
+)
+def test_a_run_that_depends_on_a_turned_knob_is_found(tmp_path, run, left):
+    cells = fine_cells()
+    find(cells, "import lmxlab").source += f"\n{PANEL}{run}"
+    found = complaints(tmp_path, cells)
+    assert [text.split("'")[1] for text in found if "left the knob" in text] == left
+    assert len(found) == len(left)
+
+
 def test_an_exercise_too_few_is_found(tmp_path):
     found = complaints(tmp_path, fine_cells(), given=[HALF, HALF])
     assert any("2 exercises, and a notebook has 3 or 4" in text for text in found)

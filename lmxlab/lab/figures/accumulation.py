@@ -162,7 +162,7 @@ def gradient_errors(ks: Sequence[int], errors: Mapping[str, Sequence[float]]) ->
         shown = [max(value, 1e-9) for value in values]
         axes.plot(ks, shown, looks[number % 4], color=COLOURS[number], label=name)
         axes.annotate(
-            f"{name}: {values[-1]:.1g}", (ks[-1], heights[number]), (10, 0),
+            f"{name}: {values[-1]:.2g}", (ks[-1], heights[number]), (10, 0),
             textcoords="offset points", size=SIZE, color=TEXT, va="center",
         )  # fmt: skip
     axes.set_yscale("log")

@@ -64,7 +64,7 @@ def resumed(
         axes.plot(
             range(done + 1, done + len(losses) + 1),
             losses,
-            color=COLOURS[1] if number % 2 == 0 else COLOURS[3],
+            color=COLOURS[(1, 3, 2)[number % 3]],
             linewidth=1.2,
             label=f"process {number + 1}",
         )
