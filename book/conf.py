@@ -101,6 +101,7 @@ html_js_files = ["recorded.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_last_updated_fmt = None
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_theme_options = {
     "repository_url": "https://github.com/lmxlab/lmxlab",
     "repository_branch": "main",

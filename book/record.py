@@ -1,7 +1,7 @@
 """Trains what the sliders of the book show, and keeps it small.
 
-    python book/record.py                  # all figures, in some ten minutes
-    python book/record.py warmup           # one of them
+    python book/record.py                  # all figures, one after the other
+    python book/record.py schedules        # one of them
 
 Each figure has a knob with five to ten positions; each position is one real run (or a
 pair), with the settings that made it written beside its curves in
@@ -53,7 +53,8 @@ class Recording:
         positions: The knob's values, five to ten.
         first: The position that shows first, counted from 0.
         axes: Plot to its axes: x and y (labels with units), ``scale``, ``limits`` and
-            ``references`` (label to y).
+            ``references`` (label to y). With ``across`` true a curve has one point, and
+            the plot shows those of all positions over the knob.
         make: Trains one position.
     """
 
@@ -68,16 +69,18 @@ class Recording:
 def thin(x: Sequence[float], y: Sequence[float]) -> dict[str, list[float]]:
     """Keep as many points as a picture shows, rounded to what it can show.
 
-    Each point is the mean of its share of the curve, so noise is shown as it is seen on
-    a screen; the last point is the run's last.
+    The first and the last point are the run's own. Each point between them is the mean
+    of its share of the curve, so noise is shown as it is seen on a screen.
     """
     xs, ys = np.asarray(x, float), np.asarray(y, float)
     keep = np.isfinite(ys)
     xs, ys = xs[keep], ys[keep]
     if len(xs) > POINTS:
-        parts = np.array_split(np.arange(len(xs)), POINTS)
-        xs = np.array([*(xs[part].mean() for part in parts[:-1]), xs[-1]])
-        ys = np.array([*(ys[part].mean() for part in parts[:-1]), ys[-1]])
+        parts = np.array_split(np.arange(1, len(xs) - 1), POINTS - 2)
+        xs, ys = (
+            np.array([v[0], *(v[part].mean() for part in parts), v[-1]])
+            for v in (xs, ys)
+        )
     return {
         "x": [float(f"{value:.5g}") for value in xs],
         "y": [float(f"{value:.4g}") for value in ys],
