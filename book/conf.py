@@ -31,6 +31,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "myst_nb",
     "formulas",
+    "light_pages",
     "recorded",
 ]
 
@@ -47,6 +48,7 @@ nb_execution_timeout = execute.TIMEOUT
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # with tables
 # A widget needs a kernel: the page shows the picture beside it, or words.
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 nb_mime_priority_overrides = [
@@ -96,6 +98,7 @@ bibtex_default_style = "plain"
 html_theme = "sphinx_book_theme"
 html_title = "lmxlab"
 html_static_path = ["static"]
+html_favicon = "static/favicon.svg"
 html_css_files = ["book.css"]
 html_js_files = ["recorded.js"]
 html_copy_source = False

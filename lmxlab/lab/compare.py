@@ -276,6 +276,7 @@ class Compare(Controls):
         super()._reset()
         self.comparison = None
         self._chart = self._fresh(max(1, self.total), loss_unit=self._chart.loss_unit)
+        self._refresh()  # that it was reset shows before the picture is drawn
         self._draw()
 
     def _speeds(self) -> dict[str, int]:

@@ -23,7 +23,7 @@ ACTIVE = ("running", "paused")
 # With a single turn a step, Stop waited for four steps (ipykernel 7.4).
 TURNS = 5
 # Seconds of short steps between them: a click waits no longer, and turns cost little.
-SLICE = 0.02
+SLICE = 0.03
 # Seconds that the first frames may take, in which the plots are laid out.
 SET_UP = 0.1
 
@@ -55,7 +55,7 @@ class Driver(ABC):
         self._busy = 0.0
         self._last: Record = {}
         self._frame_pacer = Pacer(savings=SET_UP)
-        self._status_pacer = Pacer(share=0.005)
+        self._status_pacer = Pacer(share=0.003)
         try:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:

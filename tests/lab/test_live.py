@@ -59,11 +59,11 @@ def test_a_long_rest_saves_up_no_more_than_there_was_at_first(cost, rest):
 
 
 @given(costs=COSTS)
-def test_a_second_after_a_frame_the_next_one_is_due(costs):
+def test_soon_after_a_frame_the_next_one_is_due(costs):
     """Even where a busy machine has made frames dear, or laying out plots has."""
     ends = 0.0
     for begun, ended in frames(Pacer(), costs):
-        assert begun - ends <= 1 + 1e-9
+        assert begun - ends <= 1.5 + 1e-9
         ends = ended
 
 
@@ -108,7 +108,7 @@ def test_a_plot_draws_as_often_as_its_share_allows(monkeypatch):
         plot.on_step_end(step, {"step": step, "loss": 1.0, "tokens": 1,
                                 "step_seconds": 0.01})  # fmt: skip
     share = plot.draw_seconds / clock[0]
-    assert 0.012 < share < 0.02
+    assert 0.01 < share < 0.015
 
 
 def test_a_plot_serves_one_run_after_the_other():
