@@ -1,18 +1,16 @@
 """How a step's time and memory grow: with parameters, context, batch, vocabulary.
 
-One thing grows at a time, in steps of two, and all sizes take turns. A line
+One thing grows at a time, and all its sizes take turns. A line
 
     seconds = a + b x        (x^2 beside x in the context, for the attention)
 
 has two parts: what a step costs however small it is, and what each unit adds. Where
 they are equal lies the knee, ``a / b``: below it a larger size is nearly free. The
-slope is that of the last doubling on logarithmic axes, log2(t(2 x) / t(x)): 0 below the
-knee, and near theory's above.
+slope is that between the last two sizes, on logarithmic axes: 0 far below the knee, and
+near theory's far above it.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
-import itertools
 import math
 import statistics
 import time
@@ -62,7 +60,7 @@ class Subject:
         model = case.model()
         self.x = model.count_parameters() if sweep == "parameters" else value
         config = replace(settings(), grad_accumulation_steps=parts)
-        self._records = Trainer(model, config).stream(_batches(case))
+        self._records = Trainer(model, config).stream(case.batches())
 
     def step(self) -> Any:
         """Do one update."""
@@ -77,14 +75,6 @@ class Subject:
         return working_memory(update)
 
 
-def _batches(case: Case) -> Iterator[Any]:
-    """Draw batches that differ, once: drawing must not be timed."""
-    rng = np.random.default_rng(0)
-    shape = (4, case.batch_size, case.seq_len + 1)
-    rows = rng.integers(0, case.vocab_size, shape).astype(np.int32)
-    return itertools.cycle([(row[:, :-1].copy(), row[:, 1:].copy()) for row in rows])
-
-
 def measure(
     sweep: str, values: list[int] | None = None, seconds: float = 8.0
 ) -> dict[str, Any]:
@@ -97,7 +87,7 @@ def measure(
 
     Returns:
         ``x``, ``step_ms`` (medians), ``memory_mib`` (the most that an update needs
-        beyond weights and moments), the ``slope`` of the last doubling, theory's, and
+        beyond weights and moments), the ``slope`` between the last two, theory's, and
         the ``knee`` in units of x, None where time does not grow.
 
     Example:
