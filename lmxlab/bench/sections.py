@@ -1,8 +1,9 @@
 """The measurements, one function each: effort in, plain data out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 import importlib.util
 import os
 import statistics
@@ -202,12 +203,24 @@ def step_vs_plain(effort: Effort) -> Result:
     ):
         workers = {"library": ours, "plain": plain}
         for name, (turns, steps) in effort.plain.items():
-            samples: dict[str, list[float]] = {"library": [], "plain": []}
-            for order in timing.orders(list(workers), turns):
-                for side in order:
-                    samples[side] += workers[side].ask("steps", case=name, count=steps)
+            asked = {
+                side: partial(worker.ask, "steps", case=name, count=steps)
+                for side, worker in workers.items()
+            }
+            samples = _in_turns(asked, turns)
             results[name] = _result(samples, over="plain", under="library")
     return results
+
+
+def _in_turns(
+    asked: Mapping[str, Callable[[], list[float]]], turns: int
+) -> dict[str, list[float]]:
+    """Ask each worker for its samples, in turns."""
+    samples: dict[str, list[float]] = {name: [] for name in asked}
+    for order in timing.orders(list(asked), turns):
+        for name in order:
+            samples[name] += asked[name]()
+    return samples
 
 
 def step_vs_torch(effort: Effort) -> Result:
@@ -231,12 +244,11 @@ def step_vs_torch(effort: Effort) -> Result:
                 workers[kind].ask("losses", case=name, count=3, kind=kind)
                 for kind in kinds[:2]
             ]
-            samples: dict[str, list[float]] = {kind: [] for kind in kinds}
-            for order in timing.orders(kinds, turns):
-                for kind in order:
-                    samples[kind] += workers[kind].ask(
-                        "steps", case=name, count=steps, kind=kind
-                    )
+            asked = {
+                kind: partial(worker.ask, "steps", case=name, count=steps, kind=kind)
+                for kind, worker in workers.items()
+            }
+            samples = _in_turns(asked, turns)
             results[name] = {
                 **_result(samples, over="torch", under="library"),
                 "loss_apart": max(abs(a - b) for a, b in zip(*first, strict=True)),
