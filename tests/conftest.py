@@ -12,6 +12,12 @@ os.environ["LMXLAB_RUNS"] = "off"  # panels keep their runs in memory
 EXACT = lmxlab.runtime.compiled_is_exact()
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same random numbers for a test alone, among others, and on every day."""
+    mx.random.seed(0)
+
+
 def pytest_collection_modifyitems(items):
     """Skip what holds bit for bit only where lmxlab sets the compiler's flags."""
     reason = "compiled and eager agree bit for bit only with lmxlab's own kernel flags"

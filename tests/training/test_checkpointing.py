@@ -367,22 +367,22 @@ for record in trainer.stream(StoryWorld()):
 
 def run_script(folder, kill_after=None):
     """Start the script; kill it shortly after it printed so many steps."""
-    process = subprocess.Popen(
+    printed = {}
+    with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder)], stdout=subprocess.PIPE, text=True,
         cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    printed = {}
-    for line in process.stdout:
-        if line.startswith("resumed"):
-            continue
-        step, loss = line.split()
-        printed[int(step)] = loss
-        if kill_after is not None and len(printed) >= kill_after:
-            time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            kill_after = None
-    process.stdout.close()
-    process.wait()
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            if line.startswith("resumed"):
+                continue
+            if not line.endswith("\n"):
+                break  # killed in the middle of the line
+            step, loss = line.split()
+            printed[int(step)] = loss
+            if kill_after is not None and len(printed) >= kill_after:
+                time.sleep(0.01)
+                process.send_signal(signal.SIGKILL)
+                kill_after = None
     return printed
 
 
