@@ -16,7 +16,8 @@ On Metal and CUDA neither is needed and neither runs. A failure never stops the 
 it is a line in ``preparation().notes``, which ``lmxlab doctor`` prints.
 
 Environment: ``LMXLAB_BLAS`` (``off``, or the path of a BLAS), ``LMXLAB_JIT`` (``off``),
-``LMXLAB_CACHE`` (a folder instead of ``~/.cache/lmxlab``).
+``LMXLAB_CACHE`` (a folder instead of ``~/.cache/lmxlab``), ``LMXLAB_STREAMS`` (how many
+cores a large step may use; by default all).
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from pathlib import Path
 import platform
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import sysconfig
@@ -39,8 +39,10 @@ import tempfile
 from typing import TYPE_CHECKING
 import warnings
 
+from lmxlab.private_folder import private_folder
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CBLAS_SYMBOLS = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm")
 JIT_FLAGS = (
@@ -76,6 +78,7 @@ class Preparation:
 
 
 _preparation: Preparation | None = None
+_set_blas_threads: Callable[[int], None] | None = None  # where it can be told
 
 
 def prepare() -> Preparation:
@@ -164,6 +167,7 @@ def _limit_threads(library: ctypes.CDLL) -> int | None:
     core, a step of 10 ms takes 250 ms; for models of this size one thread fewer costs
     next to nothing. ``OPENBLAS_NUM_THREADS`` has the last word.
     """
+    global _set_blas_threads
     for prefix in ("", "scipy_"):
         setter = getattr(library, f"{prefix}openblas_set_num_threads", None)
         getter = getattr(library, f"{prefix}openblas_get_num_threads", None)
@@ -171,6 +175,7 @@ def _limit_threads(library: ctypes.CDLL) -> int | None:
             continue
         if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & set(os.environ):
             setter(max(1, len(os.sched_getaffinity(0)) - 1))
+            _set_blas_threads = setter
         return int(getter())
     return None
 
@@ -208,7 +213,7 @@ def _renamed_openblas(done: Preparation) -> Path | None:
         return None
     about = source.stat()
     key = _digest(str(source), str(about.st_size), str(about.st_mtime_ns))
-    target = _private_folder("blas") / f"libopenblas-{key}.so"
+    target = private_folder("blas") / f"libopenblas-{key}.so"
     if not target.is_file():
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             copy, names = Path(scratch, target.name), Path(scratch, "names")
@@ -246,8 +251,8 @@ def _bind_compiler(done: Preparation) -> None:
     made_by = (compiler, str(about.st_size), str(about.st_mtime_ns))
     version = importlib.metadata.version("mlx")
     key = _digest(_processor(), version, *JIT_FLAGS, *made_by)
-    cache = _private_folder("kernels", key)
-    wrapper = _private_folder("kernels", key, "bin") / "g++"
+    cache = private_folder("kernels", key)
+    wrapper = private_folder("kernels", key, "bin") / "g++"
     text = _wrapper(compiler, original_tmp, cache)
     if not wrapper.is_file() or wrapper.read_text() != text:
         draft = wrapper.with_name(f"g++.{os.getpid()}")
@@ -321,34 +326,6 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _private_folder(*parts: str) -> Path:
-    """Return a folder of this user's alone, from which code may be loaded.
-
-    Raises:
-        PermissionError: If the folder belongs to, or can be written by, another user.
-    """
-    base = os.environ.get("LMXLAB_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    root = Path(base) if base else Path(home, "lmxlab")
-    try:
-        folder = _checked(root.joinpath(*parts))
-    except OSError:
-        uid = os.getuid()
-        root = Path(tempfile.gettempdir(), f"lmxlab-{uid}")
-        folder = _checked(root.joinpath(*parts))
-    return folder
-
-
-def _checked(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    about = folder.stat()
-    if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"{folder} can be written by another user")
-    if os.statvfs(folder).f_flag & os.ST_NOEXEC or not os.access(folder, os.W_OK):
-        raise PermissionError(f"{folder} cannot hold code (read-only or noexec)")
-    return folder
-
-
 def is_gpu() -> bool:
     """Whether MLX's default device is a GPU (Metal or CUDA).
 
@@ -367,6 +344,36 @@ def is_gpu() -> bool:
 def has_fused_attention() -> bool:
     """Whether ``mx.fast`` attention and norms are single kernels here (GPUs only)."""
     return is_gpu()
+
+
+def cpu_streams() -> int:
+    """Return how many CPU streams a step may compute on: one for each core.
+
+    One where this is not needed (a GPU, a Mac), or where the user set the BLAS's threads.
+
+    Raises:
+        ValueError: If ``LMXLAB_STREAMS`` is not a positive number.
+
+    Example:
+        >>> cpu_streams() >= 1
+        True
+    """
+    found = preparation()
+    wanted = os.environ.get("LMXLAB_STREAMS", "").strip()
+    if wanted and not (wanted.isdecimal() and int(wanted)):
+        raise ValueError(f"LMXLAB_STREAMS must be a number from 1 on, got {wanted!r}")
+    tame = _set_blas_threads is not None or found.blas_threads == 1
+    if is_gpu() or not (found.applies and tame):
+        return 1
+    cores = len(os.sched_getaffinity(0))
+    return min(cores, int(wanted)) if wanted else cores
+
+
+def one_blas_thread() -> None:
+    """Keep each matrix product on the core that asks for it, from now on."""
+    if _set_blas_threads is not None:
+        _set_blas_threads(1)
+        preparation().blas_threads = 1
 
 
 def compiled_is_exact() -> bool:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-from lmxlab import runtime
+from lmxlab import private_folder, runtime
 import pytest
 
 linux_cpu = pytest.mark.skipif(
@@ -199,7 +199,7 @@ def test_kernels_are_built_into_a_private_folder(tmp_path):
 def test_a_folder_that_others_can_write_is_refused(tmp_path):
     tmp_path.chmod(0o777)
     with pytest.raises(PermissionError, match="another user"):
-        runtime._checked(tmp_path)
+        private_folder._checked(tmp_path)
 
 
 @linux_cpu

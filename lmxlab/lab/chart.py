@@ -49,9 +49,6 @@ class Chart:
         like: A chart that is not drawn any more: its plots, laid out, are used again.
 
     Attributes:
-        loss: Run to the curve of its training loss.
-        held_out: Run to the curve of its evaluations.
-        speed: Run to the curve of its throughput.
         marks: (step, text) of each change.
         log_x: Whether the x axis is logarithmic.
         frame_seconds: What the last frame cost.
@@ -107,12 +104,16 @@ class Chart:
         self._plots: dict[str, Plot] = {}
         self._cast: Any = None
         self._spare: dict[str, Plot] = {} if like is None else like._spare | like._plots
-        self.loss, self.held_out, self.speed = (
-            {name: run.curves[metric] for name, run in self._runs.items()}
-            for metric in (LOSS, HELD_OUT, SPEED)
-        )
 
     # --------------------------------------------------------------------------- data
+
+    def curves(self, metric: str) -> dict[str, Curve]:
+        """Return run to its curve of a metric that each of them has.
+
+        Args:
+            metric: ``loss``, ``eval_loss``, ``tokens/s``, or what the records bring.
+        """
+        return {name: run.curves[metric] for name, run in self._runs.items()}
 
     @property
     def first_calls(self) -> dict[str, float]:
@@ -217,7 +218,7 @@ class Chart:
     def x_end(self) -> float:
         """Where the x axis ends, in its units: as far as the whole run will go."""
         kept = [run.curves[LOSS] for _, run in self._pins.values()]
-        return self._horizon.of(self._x, list(self.loss.values()), kept)
+        return self._horizon.of(self._x, list(self.curves(LOSS).values()), kept)
 
     @property
     def log_loss(self) -> bool:
@@ -317,9 +318,9 @@ class Chart:
         """Return the plots, told all that they have to show."""
         if not self._base:
             self._build()
-        cast = [(name, run, len(run.curves)) for name, run in self._everyone()]
-        if cast != self._cast:
-            self._cast, self._plots = cast, self._assigned()
+        if self._cast_now() != self._cast:
+            self._plots = self._assigned()
+            self._cast = self._cast_now()
         end = self.x_end
         marks = [(self._place_of(step), text) for step, text in self.marks]
         for plot in self._plots.values():
@@ -330,8 +331,11 @@ class Chart:
         self._plots["loss"].log_y = self._log_loss
         return self._plots
 
+    def _cast_now(self) -> list[Any]:
+        return [(name, run, len(run.curves)) for name, run in self._everyone()]
+
     def _place_of(self, step: int) -> float:
-        point = max(self.loss.values(), key=len).nearest(step)
+        point = max(self.curves(LOSS).values(), key=len).nearest(step)
         return step if point is None or self._x == "steps" else getattr(point, self._x)
 
     def _plot(self, name: str, text: str, **how: Any) -> Plot:
@@ -353,6 +357,8 @@ class Chart:
         for name, metric in (("loss", LOSS), ("speed", SPEED)):
             plots[name].lines = self._lines([metric], gauge=False)
         metrics = {name for _, run in self._everyone() for name in run.curves}
+        for run in self._runs.values():
+            run.expect(metrics)  # a kept run has them already: laid out once, not twice
         metrics -= {LOSS, HELD_OUT, SPEED}
         for title, group in shown(self.gauges, metrics, self.max_gauges):
             while title in plots:

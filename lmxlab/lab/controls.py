@@ -251,11 +251,13 @@ class Controls(Driver):
         self._words_pacer.drew(time.perf_counter() - started)
 
     def _due_now(self, plots: list[str]) -> list[str]:
-        """While it runs, a frame renews the first two plots and one more in turn."""
-        if self.state != "running" or len(plots) <= 3:
+        """While it runs, a frame renews one plot: the loss, another, the loss, ..."""
+        is_whole = all(name in self.pictures for name in plots)
+        if self.state != "running" or not is_whole or len(plots) < 2:
             return plots
         self._rotation += 1
-        return [*plots[:2], plots[2 + self._rotation % (len(plots) - 2)]]
+        turn, is_loss = divmod(self._rotation, 2)
+        return [plots[0] if is_loss else plots[1 + turn % (len(plots) - 1)]]
 
     # ------------------------------------------------------------------- how it is seen
 
@@ -363,7 +365,6 @@ class Controls(Driver):
         words = self._announcer.words(state, step, self.total, said)
         if words is not None:
             self.announce(words)
-        self._status_pacer.drew(0.0)
 
 
 def _tile(name: str) -> widgets.Image:

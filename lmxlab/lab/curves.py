@@ -248,15 +248,15 @@ def _blocks(
 class History:
     """The curves of one run, one for each number that its records bring.
 
+    A record is put aside at each step, and taken apart when the curves are looked at:
+    between two steps of training Python runs at a tenth of its speed, because its code
+    and data have left the processor's caches.
+
     Args:
         smoothing: Of the loss and the metrics. Evaluations are never smoothed, and
             the throughput with the root of it, which is over twice as many steps.
         records: To begin with.
         free_first_calls: Whether first calls take no time on the axis of seconds.
-
-    Attributes:
-        curves: Name to curve; loss, eval_loss and tokens/s are always there.
-        first_call_seconds: What first calls have cost until now, or None.
 
     Example:
         >>> run = History(smoothing=0.0)
@@ -274,14 +274,13 @@ class History:
     ) -> None:
         """Start with the records of a run that has ended, or without."""
         self._free = free_first_calls
-        self.curves: dict[str, Curve] = {}
-        self.first_call_seconds: float | None = None
+        self._curves: dict[str, Curve] = {}
+        self._first_calls: float | None = None
+        self._waiting = list(records)
         self._tokens = self._seconds = 0.0
         self._smoothing = smoothing
         for name in (LOSS, HELD_OUT, SPEED):
             self._new(name)
-        for record in records:
-            self.add(record)
 
     def add(self, record: Record) -> None:
         """Add one step's record.
@@ -289,6 +288,31 @@ class History:
         Args:
             record: With step, loss, tokens and step_seconds, and whatever else.
         """
+        self._waiting.append(record)
+
+    @property
+    def curves(self) -> dict[str, Curve]:
+        """Name to curve; loss, eval_loss and tokens/s are always there."""
+        waiting, self._waiting = self._waiting, []
+        for record in waiting:
+            self._take_apart(record)
+        return self._curves
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Make curves, empty as yet, for metrics that another run has.
+
+        Args:
+            names: Of the metrics.
+        """
+        for name in sorted(set(names) - set(self.curves)):
+            self._new(name)
+
+    @property
+    def first_call_seconds(self) -> float | None:
+        """What first calls have cost until now, or None."""
+        return self._first_calls if self.curves else None  # with what was waiting
+
+    def _take_apart(self, record: Record) -> None:
         step, spent = record["step"], record["step_seconds"]
         if math.isfinite(record["tokens"]):
             self._tokens += record["tokens"]
@@ -296,15 +320,15 @@ class History:
             self._seconds += spent
         tokens, seconds = self._tokens, self._seconds
         if "first_call_seconds" in record:
-            before = self.first_call_seconds or 0.0
-            self.first_call_seconds = before + record["first_call_seconds"]
+            before = self._first_calls or 0.0
+            self._first_calls = before + record["first_call_seconds"]
         else:
             rate = record["tokens"] / max(spent, 1e-9)
-            self.curves[SPEED].add(step, rate, tokens, seconds)
+            self._curves[SPEED].add(step, rate, tokens, seconds)
         for name, value in record.items():
             if name in _NO_METRIC or not isinstance(value, (int, float)):
                 continue
-            curve = self.curves.get(name)
+            curve = self._curves.get(name)
             if curve is None:
                 if isinstance(value, bool) or not math.isfinite(value):
                     continue
@@ -318,7 +342,7 @@ class History:
             curve.smoothing = self._weight_for(name)
 
     def _new(self, name: str) -> Curve:
-        curve = self.curves[name] = Curve(self._weight_for(name))
+        curve = self._curves[name] = Curve(self._weight_for(name))
         return curve
 
     def _weight_for(self, name: str) -> float:

@@ -22,8 +22,9 @@ ACTIVE = ("running", "paused")
 # A click passes through several callbacks of the kernel, one in each turn of the loop.
 # With a single turn a step, Stop waited for four steps (ipykernel 7.4).
 TURNS = 5
-# Seconds of short steps between them: a click waits no longer, and turns cost little.
-SLICE = 0.03
+# Short steps share a slice of so many seconds, and two turns after it: a click waits for
+# three slices, and neither turns nor signal handlers cost much of the throughput.
+SLICE = 0.05
 # Seconds that the first frames may take, in which the plots are laid out.
 SET_UP = 0.1
 
@@ -194,12 +195,15 @@ class Driver(ABC):
         me, wake = self._task, self._wake
         assert wake is not None
         await asyncio.sleep(0)  # let the click that started it return
+        started = time.perf_counter()
         while self._task is me and self._advance_on_loop():
+            took = time.perf_counter() - started
             if self._resting():
                 wake.clear()
                 await wake.wait()
-            for _ in range(TURNS):
+            for _ in range(2 if took < 2 * SLICE else TURNS):
                 await asyncio.sleep(0)
+            started = time.perf_counter()
 
     def _advance_on_loop(self) -> bool:
         """Do a step, or some short ones, that the kernel's interrupt button can end.
@@ -275,7 +279,7 @@ class Driver(ABC):
             elif self._frame_pacer.due():
                 self._frame()
             elif self._status_pacer.due():
-                self._refresh()
+                self._renew_status()
         except KeyboardInterrupt:
             self._inside = False
             self._interrupt()
@@ -324,8 +328,13 @@ class Driver(ABC):
     def _frame(self) -> None:
         started = time.perf_counter()
         self._draw()
-        self._refresh()
+        self._renew_status()
         self._frame_pacer.drew(time.perf_counter() - started)
+
+    def _renew_status(self) -> None:
+        started = time.perf_counter()
+        self._refresh()
+        self._status_pacer.drew(time.perf_counter() - started)
 
     async def wait(self, timeout: float | None = None) -> Any:
         """Hold a cell until the run ends; the panel stays alive meanwhile.

@@ -20,7 +20,7 @@ from lmxlab.lab.elsewhere import advice, in_words
 from lmxlab.lab.keeping import Keeper
 from lmxlab.lab.kept import KeptRun
 from lmxlab.lab.knobs import Knob
-from lmxlab.lab.live import in_notebook
+from lmxlab.lab.live import Pacer, in_notebook
 from lmxlab.lab.picture import save_chart, text_picture
 from lmxlab.lab.run import Change, Result, Run, build, throughput
 from lmxlab.lab.runs import RunStore
@@ -77,6 +77,7 @@ class Panel(Controls):
         )
         self._chart = Chart(total=1, loss_unit="")  # not known before a run is built
         self._lag = 0
+        self._writing = Pacer(rate=1.0)  # a second's records cost less than four times
         self._blank = False
         self._overlaid: dict[str, str] = {}  # ID to the name in the legend
         self._setters: dict[str, Callable[[Any], None]] = {}
@@ -185,8 +186,9 @@ class Panel(Controls):
 
     def _show(self, record: Record) -> None:
         self._chart.add(record)
-        self._change_as_asked(record["step"])
-        self._hold(self.state == "paused")
+        if self._to_change or self._last_wanted is not None or self._lag:
+            self._change_as_asked(record["step"])
+            self._hold(self.state == "paused")
 
     def _change_as_asked(self, done: int) -> None:
         while self._to_change and self._to_change[0][0] <= done:
@@ -216,8 +218,9 @@ class Panel(Controls):
         if self._blank and self.state == "idle":  # before a Start nobody sees it
             self._draw()
         self._blank = False
-        if self.result is not None:
+        if self.result is not None and (self.state != "running" or self._writing.due()):
             self._keeper.note(self.result.trainer)
+            self._writing.drew(0.0)
 
     def _end(self, state: str) -> None:
         super()._end(state)  # its last refresh notes what there is

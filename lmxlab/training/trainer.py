@@ -27,6 +27,7 @@ from lmxlab.training.accumulation import Accumulation, weight_of
 from lmxlab.training.callbacks import MetricsLogger, needs_weights, notify
 from lmxlab.training.clock import StepClock
 from lmxlab.training.config import TrainConfig
+from lmxlab.training.cpu_streams import on_streams, streams_for
 from lmxlab.training.evaluation import evaluate
 from lmxlab.training.live import Live, change, values, with_config
 from lmxlab.training.loss import LossFn, Metrics, next_token_loss, split_loss
@@ -121,13 +122,17 @@ class Trainer:
         return self._apply(metrics, grads, weight_of(metrics, batch))
 
     def _loss_and_grads(self, *batch: mx.array) -> tuple[Metrics, Any]:
-        def scalar_loss(*arrays: mx.array) -> tuple[mx.array, Metrics]:
-            self.trace_count += 1
-            return split_loss(self.loss_fn(self.model, *arrays))
+        self.trace_count += 1
+        streams = streams_for(self.model, self.loss_fn, batch, self.group)
+        value_and_grad = nn.value_and_grad(
+            self.model, lambda *arrays: split_loss(self.loss_fn(self.model, *arrays))
+        )
 
-        value_and_grad = nn.value_and_grad(self.model, scalar_loss)
-        (loss, metrics), grads = value_and_grad(*batch)
-        return {"loss": loss, **metrics}, grads
+        def loss_and_grads(*rows: mx.array) -> tuple[Metrics, Any]:
+            (loss, metrics), grads = value_and_grad(*rows)
+            return {"loss": loss, **metrics}, grads
+
+        return on_streams(loss_and_grads, batch, streams)
 
     def _apply(self, metrics: Metrics, grads: Any, weight: mx.array) -> Metrics:
         if self.group.size() > 1:

@@ -61,7 +61,7 @@ def test_a_frame_of_a_long_run_draws_as_few_points_as_one_of_a_short_run():
 
 def test_a_frame_of_a_long_run_costs_what_one_of_a_short_run_does():
     def frame(chart):
-        step = int(chart.loss[""].xs[-1]) + 1
+        step = int(chart.curves("loss")[""].xs[-1]) + 1
         chart.add(record(step, loss=1 + step % 5 / 10))
         started = time.process_time()
         chart.tiles()
@@ -164,7 +164,7 @@ def test_what_is_not_finite_is_left_out(value):
     chart = filled(3)
     before = chart.tiles()["loss"]
     chart.add(record(4, value))
-    assert chart.loss[""].xs == [1, 2, 3]
+    assert chart.curves("loss")[""].xs == [1, 2, 3]
     assert chart.tiles()["loss"] == before
 
 
@@ -270,10 +270,10 @@ def test_smoothing_applies_to_the_loss_and_not_to_evaluations():
     for step in (1, 2, 3):
         chart.add(record(step, loss=step, eval_loss=step, kl=step))
     chart.smoothing = 0.0
-    assert chart.loss[""].smooth()[1].tolist() == [1, 2, 3]
+    assert chart.curves("loss")[""].smooth()[1].tolist() == [1, 2, 3]
     chart.smoothing = 0.9
-    assert chart.loss[""].smooth()[1][-1] < 2.2
-    assert chart.held_out[""].smooth()[1].tolist() == [1, 2, 3]
+    assert chart.curves("loss")[""].smooth()[1][-1] < 2.2
+    assert chart.curves("eval_loss")[""].smooth()[1].tolist() == [1, 2, 3]
 
 
 def test_the_x_axis_is_the_whole_run_whatever_it_counts():
@@ -499,7 +499,7 @@ def test_what_first_calls_cost_is_a_bar_and_no_point_of_the_curve():
     chart.add(record(2, first_call_seconds=0.25), "a")
     chart.add(record(3), "a")
     assert chart.first_calls == {"a": 0.75}
-    assert chart.speed["a"].xs == [3]
+    assert chart.curves("tokens/s")["a"].xs == [3]
     assert chart.tiles()["first_calls"] != before
     bars = chart._plots["first_calls"].axes
     assert [bar.get_height() for bar in bars.patches] == [0.75, 0.0]

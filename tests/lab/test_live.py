@@ -88,7 +88,7 @@ def test_a_plot_follows_training_and_ends_with_all_of_it():
     history = train(plot)
     assert plot.frames >= 2
     assert plot.draw_seconds > 0
-    assert plot._chart.loss[""].ys == [record["loss"] for record in history]
+    assert plot._chart.curves("loss")[""].ys == [record["loss"] for record in history]
     assert bytes(plot.widget.value) == plot._chart.png()
 
 
@@ -115,7 +115,7 @@ def test_a_plot_serves_one_run_after_the_other():
     plot = LivePlot()
     train(plot, 5)
     train(plot, 7)
-    assert plot._chart.total == len(plot._chart.loss[""].xs) == 7
+    assert plot._chart.total == len(plot._chart.curves("loss")[""].xs) == 7
 
 
 def test_a_plot_shows_itself_in_a_notebook(monkeypatch):

@@ -651,7 +651,7 @@ def test_with_an_update_queued_the_last_step_shown_is_the_last_done(action):
         click(lab, action)
         await settled()
         assert shown(lab) == lab.result.trainer.step == len(lab.result.history)
-        assert lab._chart.loss[""].xs[-1] == shown(lab)
+        assert lab._chart.curves("loss")[""].xs[-1] == shown(lab)
         click(lab, "step")
         await settled()
         assert shown(lab) == lab.result.trainer.step
