@@ -347,9 +347,9 @@ def has_fused_attention() -> bool:
 
 
 def cpu_streams() -> int:
-    """Return how many CPU streams a step may compute on: one for each core.
+    """Return how many CPU streams a step may use: one a core, where that pays.
 
-    One where this is not needed (a GPU, a Mac), or where the user set the BLAS's threads.
+    On a GPU or a Mac it is one; so it is where the user has set the BLAS's threads.
 
     Raises:
         ValueError: If ``LMXLAB_STREAMS`` is not a positive number.
@@ -358,12 +358,11 @@ def cpu_streams() -> int:
         >>> cpu_streams() >= 1
         True
     """
-    found = preparation()
     wanted = os.environ.get("LMXLAB_STREAMS", "").strip()
     if wanted and not (wanted.isdecimal() and int(wanted)):
         raise ValueError(f"LMXLAB_STREAMS must be a number from 1 on, got {wanted!r}")
-    tame = _set_blas_threads is not None or found.blas_threads == 1
-    if is_gpu() or not (found.applies and tame):
+    tame = _set_blas_threads is not None or preparation().blas_threads == 1
+    if is_gpu() or not (preparation().applies and tame):
         return 1
     cores = len(os.sched_getaffinity(0))
     return min(cores, int(wanted)) if wanted else cores

@@ -72,9 +72,9 @@ class PanelCost:
 
         Returns:
             ``ratio``: the share of the time that is spent in steps, panel to bare;
-            ``throughput``: steps a second, panel to bare (the median of the blocks', the
-            least and the greatest), which says the same with a machine's noise in it;
-            steps in the panel; and frames a second.
+            ``throughput``: steps a second, panel to bare (the blocks' median, least
+            and greatest), which says the same with a machine's noise in it; steps in
+            the panel; and frames a second.
         """
         loop = asyncio.new_event_loop()  # run() would handle SIGINT; a kernel does not
         try:

@@ -13,8 +13,9 @@ from typing import Any
 from lmxlab.core.fields import unknown_choice
 from lmxlab.lab.alt import alt_text
 from lmxlab.lab.bars import Bars
-from lmxlab.lab.curves import HELD_OUT, KINDS, LOSS, SPEED, Curve, History, Horizon
+from lmxlab.lab.curves import HELD_OUT, KINDS, LOSS, SPEED, Curve, History
 from lmxlab.lab.gauges import checked, shown
+from lmxlab.lab.horizon import Horizon
 from lmxlab.lab.plot import COLOURS, HEIGHT, TEXT, Line, Plot, encode
 from lmxlab.lab.plot import WIDTH as TILE_WIDTH
 from lmxlab.training.loss import UNIT
@@ -103,15 +104,15 @@ class Chart:
         self._base: dict[str, Plot] = {}
         self._plots: dict[str, Plot] = {}
         self._cast: Any = None
-        self._spare: dict[str, Plot] = {} if like is None else like._spare | like._plots
+        self._spare = {} if like is None else like._spare | like._plots
 
     # --------------------------------------------------------------------------- data
 
     def curves(self, metric: str) -> dict[str, Curve]:
-        """Return run to its curve of a metric that each of them has.
+        """Return run to curve of a metric that all of them have.
 
         Args:
-            metric: ``loss``, ``eval_loss``, ``tokens/s``, or what the records bring.
+            metric: ``loss``, ``eval_loss`` or ``tokens/s``.
         """
         return {name: run.curves[metric] for name, run in self._runs.items()}
 
@@ -276,14 +277,13 @@ class Chart:
                 lines, such as another run's; by default all.
 
         Returns:
-            Name to PNG, transparent, in order: loss, speed, first_calls if wanted, then
-            the gauges by title. One that has not changed is the same object as before.
+            Name to PNG, in order: loss, speed, first_calls if wanted, then the gauges by
+            title. One that has not changed is the same object as before.
         """
-        started = time.perf_counter()
-        plots = self._refreshed()
+        started, plots = time.perf_counter(), self._refreshed()
         due = plots if only is None else only
-        wanted = [name for name in plots if name in due or plots[name].is_stale]
-        drawn = {name: plots[name].png() for name in wanted}
+        wanted = {name: p for name, p in plots.items() if name in due or p.is_stale}
+        drawn = {name: plot.png() for name, plot in wanted.items()}
         self.frame_seconds = time.perf_counter() - started
         return drawn
 
@@ -318,9 +318,9 @@ class Chart:
         """Return the plots, told all that they have to show."""
         if not self._base:
             self._build()
-        if self._cast_now() != self._cast:
-            self._plots = self._assigned()
-            self._cast = self._cast_now()
+        cast = [(name, run, len(run.curves)) for name, run in self._everyone()]
+        if cast != self._cast:
+            self._cast, self._plots = cast, self._assigned()
         end = self.x_end
         marks = [(self._place_of(step), text) for step, text in self.marks]
         for plot in self._plots.values():
@@ -330,9 +330,6 @@ class Chart:
                 plot.values = dict.fromkeys(self.names, 0.0) | self.first_calls
         self._plots["loss"].log_y = self._log_loss
         return self._plots
-
-    def _cast_now(self) -> list[Any]:
-        return [(name, run, len(run.curves)) for name, run in self._everyone()]
 
     def _place_of(self, step: int) -> float:
         point = max(self.curves(LOSS).values(), key=len).nearest(step)
@@ -357,8 +354,9 @@ class Chart:
         for name, metric in (("loss", LOSS), ("speed", SPEED)):
             plots[name].lines = self._lines([metric], gauge=False)
         metrics = {name for _, run in self._everyone() for name in run.curves}
+        kept = {name for _, run in self._pins.values() for name in run.curves}
         for run in self._runs.values():
-            run.expect(metrics)  # a kept run has them already: laid out once, not twice
+            run.expect(kept)  # as it did: plots are laid out once
         metrics -= {LOSS, HELD_OUT, SPEED}
         for title, group in shown(self.gauges, metrics, self.max_gauges):
             while title in plots:

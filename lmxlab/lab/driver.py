@@ -22,8 +22,8 @@ ACTIVE = ("running", "paused")
 # A click passes through several callbacks of the kernel, one in each turn of the loop.
 # With a single turn a step, Stop waited for four steps (ipykernel 7.4).
 TURNS = 5
-# Short steps share a slice of so many seconds, and two turns after it: a click waits for
-# three slices, and neither turns nor signal handlers cost much of the throughput.
+# Short steps share a slice of so many seconds, and two turns after it: a click waits
+# for three slices, and neither turns nor signal handlers cost much of the throughput.
 SLICE = 0.05
 # Seconds that the first frames may take, in which the plots are laid out.
 SET_UP = 0.1

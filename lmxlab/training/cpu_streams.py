@@ -15,7 +15,7 @@ batches that are worth it: below :data:`FLOPS` the streams cost more than they s
 ``LMXLAB_STREAMS`` says how many there may be; 1 switches it off.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import threading
 from typing import Any
 
@@ -23,16 +23,17 @@ from lmxlab import runtime
 from lmxlab.training import feed
 from lmxlab.training.chunked_loss import chunked_next_token_loss
 from lmxlab.training.loss import LossFn, Metrics, next_token_loss
+from lmxlab.training.state import arrays
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_map
+from mlx.utils import tree_map
 
 FLOPS = 3e8  # of a part at the least; 6 for each weight and token (Kaplan et al. 2020)
 BY_ROWS: tuple[LossFn, ...] = (next_token_loss, chunked_next_token_loss)
 _DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Dropout3d)
 _of_thread = threading.local()  # a stream belongs to the thread that made it
 
-LossAndGrads = Callable[..., tuple[Metrics, Any]]
+ValueAndGrad = Callable[..., tuple[tuple[mx.array, Metrics], Any]]
 
 
 def streams_for(
@@ -54,44 +55,47 @@ def streams_for(
     """
     if group.size() > 1 or loss_fn not in BY_ROWS or _has_dropout(model):
         return 1
-    weights = sum(p.size for _, p in tree_flatten(model.trainable_parameters()))
+    weights = sum(array.size for array in arrays(model.trainable_parameters()))
     worth = int(6 * weights * batch[0].size / FLOPS)
     return max(1, min(runtime.cpu_streams(), int(feed.rows(batch)), worth))
 
 
 def on_streams(
-    loss_and_grads: LossAndGrads, batch: feed.Batch, count: int
+    value_and_grad: ValueAndGrad, batch: feed.Batch, count: int
 ) -> tuple[Metrics, Any]:
     """Compute the loss and the gradients of a batch in parts, at the same time.
 
     Args:
-        loss_and_grads: ``(*batch) -> (metrics, gradients)``, means over the metric
-            ``tokens``.
+        value_and_grad: ``(*batch) -> ((loss, metrics), gradients)``; with more than one
+            part, means over the metric ``tokens``.
         batch: Arrays, (B, ...); the first parts get one row more where it does not
             come out even.
         count: Number of parts; 1 computes the batch as it is.
 
     Returns:
-        Metrics and gradients of the whole batch.
+        Metrics, with ``loss`` among them, and gradients of the whole batch.
 
     Example:
-        >>> def loss_and_grads(x):
-        ...     tokens = mx.array(float(x.size))
-        ...     return {"loss": x.mean(), "tokens": tokens}, {"w": 2 * x.mean()}
+        >>> def value_and_grad(x):
+        ...     loss, tokens = x.mean(), mx.array(float(x.size))
+        ...     return (loss, {"tokens": tokens}), {"w": 2 * loss}
         >>> rows = mx.array([[1.0], [2.0], [6.0]])
-        >>> metrics, grads = on_streams(loss_and_grads, (rows,), 2)
+        >>> metrics, grads = on_streams(value_and_grad, (rows,), 2)
         >>> metrics["loss"].item(), metrics["tokens"].item(), grads["w"].item()
         (3.0, 3.0, 6.0)
     """
+
+    def of(*rows: mx.array) -> tuple[Metrics, Any]:
+        (loss, metrics), grads = value_and_grad(*rows)
+        return {"loss": loss, **metrics}, grads
+
     if count == 1:
-        return loss_and_grads(*batch)
-    runtime.one_blas_thread()
-    found = []
+        return of(*batch)
+    found, rows = [], batch[0].shape[0]
     for number, stream in enumerate(_streams(count)):
-        rows = batch[0].shape[0]
         start, stop = -(-rows * number // count), -(-rows * (number + 1) // count)
         with mx.stream(stream):
-            found.append(loss_and_grads(*(array[start:stop] for array in batch)))
+            found.append(of(*(array[start:stop] for array in batch)))
     weights = [metrics["tokens"] for metrics, _ in found]
     total = sum(weights, start=mx.array(0.0))
     shares = [weight / mx.maximum(total, 1) for weight in weights]
@@ -104,7 +108,8 @@ def on_streams(
     return metrics | {"tokens": total}, tree_map(mean, *(grads for _, grads in found))
 
 
-def _streams(count: int) -> Sequence[mx.Stream]:
+def _streams(count: int) -> list[mx.Stream]:
+    runtime.one_blas_thread()
     streams: list[mx.Stream] = getattr(_of_thread, "streams", [])
     if not streams:
         streams = _of_thread.streams = [mx.default_stream(mx.Device(mx.cpu))]

@@ -9,9 +9,9 @@ An update, for every topic of the lab, is
 and it is taken back when the loss or the length of the gradient is not finite. DPO,
 GRPO, distillation and the rest are another ``loss_fn`` or another iterator of batches.
 With gradient accumulation the first line runs for several batches (accumulation.py),
-in several processes for each one's rows (distributed.py). ``train`` drains the
-generator; a live panel drains it from the notebook's event loop, and so can pause,
-step, re-tune and stop it.
+in several processes for each one's rows (distributed.py), on several CPU cores for some
+rows each (cpu_streams.py). ``train`` drains the generator; a live panel drains it from
+the notebook's event loop, and so can pause, step, re-tune and stop it.
 
 Simplified on purpose: weights and optimizer state in one precision.
 """
@@ -123,16 +123,11 @@ class Trainer:
 
     def _loss_and_grads(self, *batch: mx.array) -> tuple[Metrics, Any]:
         self.trace_count += 1
-        streams = streams_for(self.model, self.loss_fn, batch, self.group)
         value_and_grad = nn.value_and_grad(
-            self.model, lambda *arrays: split_loss(self.loss_fn(self.model, *arrays))
+            self.model, lambda *rows: split_loss(self.loss_fn(self.model, *rows))
         )
-
-        def loss_and_grads(*rows: mx.array) -> tuple[Metrics, Any]:
-            (loss, metrics), grads = value_and_grad(*rows)
-            return {"loss": loss, **metrics}, grads
-
-        return on_streams(loss_and_grads, batch, streams)
+        streams = streams_for(self.model, self.loss_fn, batch, self.group)
+        return on_streams(value_and_grad, batch, streams)
 
     def _apply(self, metrics: Metrics, grads: Any, weight: mx.array) -> Metrics:
         if self.group.size() > 1:

@@ -3,7 +3,8 @@
 import math
 import random
 
-from lmxlab.lab.curves import KINDS, MAX_POINTS, Curve, History, Horizon
+from lmxlab.lab.curves import KINDS, MAX_POINTS, Curve, History
+from lmxlab.lab.horizon import Horizon
 import pytest
 
 
