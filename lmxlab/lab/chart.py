@@ -104,7 +104,7 @@ class Chart:
         self._base: dict[str, Plot] = {}
         self._plots: dict[str, Plot] = {}
         self._cast: Any = None
-        self._spare = {} if like is None else like._spare | like._plots
+        self._spare: dict[str, Plot] = {} if like is None else like._spare | like._plots
 
     # --------------------------------------------------------------------------- data
 
@@ -277,7 +277,7 @@ class Chart:
                 lines, such as another run's; by default all.
 
         Returns:
-            Name to PNG, in order: loss, speed, first_calls if wanted, then the gauges by
+            Name to PNG: loss, speed, first_calls if wanted, then the gauges by
             title. One that has not changed is the same object as before.
         """
         started, plots = time.perf_counter(), self._refreshed()
