@@ -1,6 +1,6 @@
-"""Vertical lines where something was changed, with words that can all be read."""
+"""Lines where something was changed, or that curves are read against, with words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import math
 
 from matplotlib.axes import Axes
@@ -74,3 +74,34 @@ def columns(lines: Sequence[float], wide: float) -> list[float]:
         if not placed or placed[-1] <= wide:
             break
     return placed
+
+
+def draw_references(
+    axes: Axes, references: Mapping[str, tuple[float, bool]], colour: str
+) -> None:
+    """Draw horizontal lines with their names, where curves hardly come.
+
+    Args:
+        axes: Where; its limits are set.
+        references: Label to the value and whether a curve begins there: then the name
+            stands at the right end of its line, otherwise at the left one.
+        colour: Of lines and names.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> axes = Figure().add_subplot()
+        >>> draw_references(axes, {"floor": (0.5, False)}, "black")
+        >>> [text.get_text() for text in axes.texts]
+        ['floor 0.500']
+    """
+    across, taken = axes.get_yaxis_transform(), -math.inf
+    for label, (value, at_start) in sorted(references.items(), key=lambda i: i[1]):
+        axes.hlines(value, 0, 1, colour, ":", linewidth=1.2, transform=across)
+        y = axes.transData.transform((0, value))[1]
+        up = -2 if y - 17 > taken else 13  # under its line, if there is room
+        taken = max(taken, y + up)
+        x, side = (1, "right") if at_start else (0, "left")
+        axes.annotate(
+            f"{label} {value:.3f}", (x, value), (4 - 4 * x, up), xycoords=across,
+            textcoords="offset pixels", color=colour, fontsize=8, ha=side, va="top",
+        )  # fmt: skip

@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 from lmxlab.lab.curves import Curve, Points
-from lmxlab.lab.marks import draw_marks
+from lmxlab.lab.marks import draw_marks, draw_references
 from lmxlab.lab.ticks import set_scale
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -188,7 +188,7 @@ class Plot:
 
     @property
     def is_stale(self) -> bool:
-        """Whether it was drawn, but with other lines, such as another run's."""
+        """Whether it was drawn with other lines, such as another run's."""
         return self._background is not None and self._made != self.lines
 
     # --------------------------------------------------------------- what a frame shows
@@ -203,7 +203,8 @@ class Plot:
             self.label, self._limits, self.x, self.x_end,
             self.log_x and self._x_start(), self.log_y,
             [(style, style in self._seen) for style in styles],
-            list(self.marks), self.mark_texts, dict(self.references),
+            list(self.marks), self.mark_texts,
+            self._references(),
         )  # fmt: skip
 
     def _data(self) -> Any:
@@ -325,7 +326,7 @@ class Plot:
         if self.log_y and not log:
             note, corner = "log needs values > 0: linear", self.axes.transAxes
             axes.text(0.02, 0.02, note, color=TEXT, fontsize=8, transform=corner)
-        self._draw_references()
+        draw_references(axes, self._references(), TEXT)
         legend = self._inside and not rows if self.mark_texts else None
         draw_marks(axes, self.marks, TEXT, legend)
 
@@ -353,17 +354,16 @@ class Plot:
         self.axes.legend(handles, labels, ncols=columns, handlelength=2.4, **look)
         return math.ceil(len(labels) / columns)
 
-    def _draw_references(self) -> None:
-        across, taken = self.axes.get_yaxis_transform(), -math.inf
-        for label, value in sorted(self.references.items(), key=lambda item: item[1]):
-            self.axes.hlines(value, 0, 1, TEXT, ":", linewidth=1.2, transform=across)
-            y = self.axes.transData.transform((0, value))[1]
-            up = -2 if y - 17 > taken else 13  # under its line, if there is room
-            taken = max(taken, y + up)
-            self.axes.annotate(
-                f"{label} {value:.3f}", (1, value), (0, up), xycoords=across, va="top",
-                textcoords="offset pixels", color=TEXT, fontsize=8, ha="right",
-            )  # fmt: skip
+    def _references(self) -> dict[str, tuple[float, bool]]:
+        """Return value of each line, and whether a curve begins there."""
+        log, bottom, top = self._limits
+        place: Callable[[float], float] = math.log10 if log else float
+        firsts = [place(curve[0].value) for curve in self._curves()]
+        near = 0.15 * (top - bottom)
+        return {
+            label: (value, any(abs(x - place(value)) < near for x in firsts))
+            for label, value in self.references.items()
+        }
 
 
 def _points(line: Line, artist: Any) -> Callable[[str], Points]:

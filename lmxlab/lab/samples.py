@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import ipywidgets as widgets
 from lmxlab.lab.chart import COLOURS, TEXT
+from lmxlab.lab.elsewhere import in_words
 from lmxlab.training.callbacks import Callback
 from lmxlab.training.config import TrainConfig
 from lmxlab.training.record import Record
@@ -80,6 +81,17 @@ class Samples(Callback):
         self._model: nn.Module | None = None
         self.box = widgets.HTML("<i>Samples show here once training begins.</i>")
         self.box.add_class("lmx-samples")
+
+    def __repr__(self) -> str:
+        """Show the last samples in plain text."""
+        if not self.seen:
+            return "Samples: none yet; they show once training begins."
+        step = max(self.seen)
+        return f"Samples after step {step}:\n{self.text(step)}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = self.box._repr_mimebundle_(**kwargs) or {}
+        return {**bundle, **in_words(repr(self))}
 
     def watch(self, model: nn.Module) -> "Samples":
         """Sample from this model from now on.

@@ -77,6 +77,7 @@ def drift(distances: Mapping[str, Sequence[float]]) -> Figure:
         look = {"color": COLOURS[number], "linestyle": DASHES[number]}
         axes.plot(range(1, len(values) + 1), values, label=name, linewidth=2, **look)
     axes.set(xlabel="step", ylabel="distance (share of the length)")
-    axes.set_ylim(0.0, None)
+    highest = max((max(values) for values in distances.values()), default=0.0)
+    axes.set_ylim(-0.04 * highest or -1.0, None)  # a line at 0 is seen
     axes.legend(frameon=False, labelcolor=TEXT, fontsize=SIZE)
     return figure

@@ -72,7 +72,7 @@ def reward_to_loss(beta: float = 0.5, margin: float = 3.0) -> Figure:
         (18, "chosen", "+", CHOSEN),
         (4, "rejected", "−", REJECTED),
     ):
-        box(axes, 1, y, 15, 6, f"ln π − ln π_ref\nof the {name}", colour=colour)
+        box(axes, 1, y, 15, 6, f"ln π − ln π$_{{ref}}$\nof the {name}", colour=colour)
         arrow(axes, (16, y + 3), (22, y + 3))
         say(axes, 19, y + 4.6, "× β")
         box(axes, 22, y, 9.5, 6, f"reward\n{name}", colour=colour)
