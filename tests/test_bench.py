@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 import json
+import os
 import time
 
 from lmxlab import bench, runtime
@@ -154,6 +155,24 @@ def test_without_the_lab_the_live_plot_is_left_out_with_the_reason(monkeypatch):
     monkeypatch.setattr(sections.importlib.util, "find_spec", lambda name: None)
     assert "ipywidgets" in sections.live_plot(TINY)["reason"]
     assert "ipywidgets" in sections.panel(TINY)["reason"]
+
+
+def test_a_large_step_is_measured_on_all_cores_and_on_one(monkeypatch):
+    monkeypatch.delenv("LMXLAB_STREAMS", raising=False)
+    monkeypatch.setattr(runtime, "cpu_streams", lambda: 1)
+    assert "one core" in sections.streams(TINY)["reason"]
+    asked = []
+
+    def cores():
+        asked.append(os.environ.get("LMXLAB_STREAMS", ""))
+        return 1 if asked[-1] == "1" else 2
+
+    monkeypatch.setattr(runtime, "cpu_streams", cores)
+    found = sections.streams(replace(TINY, eager={"story": (1, 1), "medium": (1, 1)}))
+    assert list(found) == ["medium"]
+    assert found["medium"]["ratio"] > 0
+    assert sorted(asked[1:]) == ["", "1"]  # as each of the two was traced
+    assert "LMXLAB_STREAMS" not in os.environ
 
 
 def test_the_panel_that_is_measured_has_everything_on(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
     blas               matrix products, against the wheel's own BLAS
     step_vs_bare       the library's step, against the same written by hand
     compiled_vs_eager  the library's step, against itself without mx.compile
+    streams            a large step on all cores, against on one
     step_vs_plain      the library's step, against MLX as pip installs it
     step_vs_torch      the library's step, against PyTorch (the extra `torch`)
     live_plot          throughput with the live plot, against without

@@ -13,6 +13,7 @@ gpt2     124 million parameters, 16 x 1,024 tokens
 from collections.abc import Iterator
 from dataclasses import dataclass
 import itertools
+import os
 from typing import Any
 
 from lmxlab.bench.timing import Step
@@ -130,6 +131,29 @@ def trainer_step(
     )
     records = trainer.stream(case.batches())
     return lambda: next(records)
+
+
+def on_one_core(step: Step) -> Step:
+    """Return a step that is traced for one CPU stream, whatever the machine has.
+
+    Args:
+        step: One that has not been called.
+
+    Example:
+        >>> on_one_core(lambda: os.environ["LMXLAB_STREAMS"])()
+        '1'
+    """
+
+    def limited() -> Any:
+        before = dict(os.environ)
+        os.environ["LMXLAB_STREAMS"] = "1"
+        try:
+            return step()
+        finally:
+            del os.environ["LMXLAB_STREAMS"]
+            os.environ.update(before)
+
+    return limited
 
 
 def bare_step(case: Case) -> Step:

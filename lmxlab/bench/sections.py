@@ -175,6 +175,26 @@ def compiled_vs_eager(effort: Effort) -> Result:
     }
 
 
+def streams(effort: Effort) -> Result:
+    """The library's step on all cores, against the same on one."""
+    if runtime.cpu_streams() == 1:
+        return {"reason": "there is one core, or a GPU, or LMXLAB_STREAMS=1"}
+    return {
+        name: _duel(
+            {
+                "all": cases.trainer_step(CASES[name]),
+                "one": cases.on_one_core(cases.trainer_step(CASES[name])),
+            },
+            over="one",
+            under="all",
+            turns=turns,
+            steps=steps,
+        )
+        for name, (turns, steps) in effort.eager.items()
+        if name != "story"  # too small to be dealt out
+    }
+
+
 def _duel(
     steps_of: dict[str, timing.Step], over: str, under: str, turns: int, steps: int
 ) -> Result:
@@ -368,6 +388,7 @@ SECTIONS: dict[str, Callable[[Effort], Result]] = {
     "blas": blas,
     "step_vs_bare": step_vs_bare,
     "compiled_vs_eager": compiled_vs_eager,
+    "streams": streams,
     "step_vs_plain": step_vs_plain,
     "step_vs_torch": step_vs_torch,
     "live_plot": live_plot,
