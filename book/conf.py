@@ -33,6 +33,7 @@ extensions = [
     "formulas",
     "light_pages",
     "recorded",
+    "settings",
 ]
 
 # The source root is the repository, so that notebooks are neither copied nor linked.
@@ -72,6 +73,9 @@ autodoc_inherit_docstrings = False
 autodoc_mock_imports = ["torch"]  # an extra that the book does without
 autodoc_typehints_format = "short"
 autodoc_class_signature = "separated"
+autodoc_preserve_defaults = True  # as in the source: not <built-in function print>
+default_role = "code"
+highlight_language = "none"  # what docstrings set apart are formulas, mostly
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True

@@ -30,8 +30,20 @@ def whole_sentences(
         lines[:0] = ["..", ""]  # an empty comment, where it looks for the type
 
 
+def untyped_returns(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Keep napoleon from reading the words before a colon as what is returned."""
+    for number, line in enumerate(lines[:-1]):
+        if line.strip() in ("Returns:", "Yields:") and ":" in lines[number + 1]:
+            text = lines[number + 1]
+            indent = len(text) - len(text.lstrip())
+            lines[number + 1] = f"{' ' * indent}: {text.lstrip()}"
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Run before napoleon reads the sections."""
     app.connect("autodoc-process-docstring", literal_blocks, priority=400)
     app.connect("autodoc-process-docstring", whole_sentences, priority=400)
+    app.connect("autodoc-process-docstring", untyped_returns, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,7 +5,7 @@
     compiled_vs_eager  the library's step, against itself without mx.compile
     streams            a large step on all cores, against on one
     step_vs_plain      the library's step, against MLX as pip installs it
-    step_vs_torch      the library's step, against PyTorch (the extra `torch`)
+    step_vs_torch      the library's step, against PyTorch (the extra torch)
     live_plot          throughput with the live plot, against without
     panel              throughput in a panel with everything on, against a bare loop
     first_call         what the first step costs, with an empty and a full kernel cache
@@ -13,7 +13,7 @@
 
 Every number is a median with its spread. What is compared took turns (see
 :mod:`lmxlab.bench.timing`), so ratios hold on a busy machine too; milliseconds do not.
-Left out on purpose: memory.
+Left out on purpose: memory, except for how it grows.
 """
 
 from collections.abc import Callable

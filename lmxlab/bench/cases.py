@@ -1,13 +1,13 @@
 """What is measured: models of several sizes, trained by the library and by hand.
 
-story    105,000 parameters, 8 x 13 tokens     overhead decides
-medium   345,000 parameters, 16 x 64 tokens    element-wise work decides
-large    820,000 parameters, 16 x 128 tokens   matrix products decide
+    story    105,000 parameters, 8 x 13 tokens     overhead decides
+    medium   345,000 parameters, 16 x 64 tokens    element-wise work decides
+    large    820,000 parameters, 16 x 128 tokens   matrix products decide
 
 and on a GPU, in bfloat16 with float32 master weights, the loss in chunks:
 
-base     26 million parameters, 16 x 512 tokens
-gpt2     124 million parameters, 16 x 1,024 tokens
+    base     26 million parameters, 16 x 512 tokens
+    gpt2     124 million parameters, 16 x 1,024 tokens
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,19 @@ Batch = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """A model and the shape of its batches."""
+    """A model and the shape of its batches.
+
+    Args:
+        name: Under which it is measured.
+        vocab_size: Of the model.
+        d_model: Its width.
+        n_layers: Its depth.
+        n_heads: Of its attention.
+        batch_size: Rows of a batch.
+        seq_len: Tokens of a row.
+        family: ``small``, a modern small one, or ``gpt``.
+        mixed: Whether it computes in bfloat16 with float32 master weights.
+    """
 
     name: str
     vocab_size: int

@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from lmxlab.bench import timing
-from lmxlab.bench.cases import Case, settings
+from lmxlab.bench.cases import Case, on_one_core, settings
 from lmxlab.training.memory import MIB, working_memory
 from lmxlab.training.trainer import Trainer
 import mlx.core as mx
@@ -60,11 +60,12 @@ class Subject:
         model = case.model()
         self.x = model.count_parameters() if sweep == "parameters" else value
         config = replace(settings(), grad_accumulation_steps=parts)
-        self._records = Trainer(model, config).stream(case.batches())
+        records = Trainer(model, config).stream(case.batches())
+        self._step = on_one_core(lambda: next(records))
 
     def step(self) -> Any:
-        """Do one update."""
-        return next(self._records)
+        """Do one update, on one core whatever its size: a curve without a kink."""
+        return self._step()
 
     def memory(self) -> int:
         """Return the bytes that an update needs beyond weights and moments."""

@@ -82,7 +82,7 @@ FULL = Effort(
     blas_seconds=1.0,
     plot_turns=12,
     plot_seconds=1.0,
-    panel=(8.0, 5),
+    panel=(6.0, 3),
     cold=True,
 )
 QUICK = Effort(

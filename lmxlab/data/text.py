@@ -67,7 +67,7 @@ def load_text(
     A download is checked for type and size, and kept: the next call reads the copy.
 
     Args:
-        source: A path, or an address that starts with http:// or https://.
+        source: A path, or an address that starts with ``http://`` or ``https://``.
         max_bytes: Refuse anything larger.
         cache_dir: Where downloads are kept; by default ``lmxlab/text`` below
             ``$XDG_CACHE_HOME`` or ``~/.cache``.

@@ -79,6 +79,7 @@ class Samples(Callback):
         self.every = every
         self.seen: dict[int, Judged | dict[str, Judged]] = {}
         self._model: nn.Module | None = None
+        self._next: nn.Module | None = None
         self.box = widgets.HTML("<i>Samples show here once training begins.</i>")
         self.box.add_class("lmx-samples")
 
@@ -94,17 +95,17 @@ class Samples(Callback):
         return {**bundle, **in_words(repr(self))}
 
     def watch(self, model: nn.Module) -> "Samples":
-        """Sample from this model from now on.
+        """Sample from this model once its run begins; until then from the one before.
 
         Returns:
             The pane, to be passed on as a callback.
         """
-        self._model = model
+        self._next = model
         return self
 
     def on_train_begin(self, config: TrainConfig) -> None:
         """Forget an earlier run and show what an untrained model writes."""
-        self.seen = {}
+        self.seen, self._model = {}, self._next
         self._renew(0)
 
     def needs_weights(self, step: int) -> bool:

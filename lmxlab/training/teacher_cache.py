@@ -93,7 +93,7 @@ def dense_logits(
         values: Log-probabilities, shape (..., k).
         indices: Their token ids, shape (..., k), each in [0, vocab_size).
         tail: Log of the remaining probability, shape (...).
-        vocab_size: V.
+        vocab_size: The size V of the vocabulary.
 
     Returns:
         Log-probabilities, shape (..., V); float64 if the values are, else float32.

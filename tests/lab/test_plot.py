@@ -282,6 +282,19 @@ def test_a_label_fits(label):
 # --------------------------------------------------------- references, marks, cursor
 
 
+def test_a_reference_is_named_where_no_curve_begins():
+    made = plot(curve([4.0, 0.7]), references={"floor": 0.6, "chance": 4.1})
+    made.png()
+    sides = {text.get_text(): text.get_ha() for text in made.axes.texts}
+    assert sides == {"floor 0.600": "left", "chance 4.100": "right"}
+    late = plot(references={"floor": 0.6})  # no curve has begun
+    late.png()
+    assert [text.get_ha() for text in late.axes.texts] == ["left"]
+    late.lines = [Line(curve([0.61, 4.0]), COLOURS[0])]
+    late.png()
+    assert [text.get_ha() for text in late.axes.texts] == ["right"]
+
+
 def test_references_are_named_with_their_value_and_do_not_overlap():
     made = plot(curve([4.0]), references={"entropy floor": 0.6611, "chance": 0.69})
     made.png()

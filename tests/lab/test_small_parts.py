@@ -58,6 +58,26 @@ def test_samples_are_renewed_before_during_and_after():
     assert pane.text(2) == "- ✗ <1>\n- ✓ good"
 
 
+def test_a_run_that_is_only_built_does_not_take_the_pane_over():
+    pane = Samples(lambda model: [model], lambda text: True, every=1)
+    pane.watch("first").on_train_begin(TrainConfig())
+    pane.watch("second")  # an experiment that was called, and not trained
+    pane.on_step_end(1, {})
+    assert pane.seen == {0: [("first", True)], 1: [("first", True)]}
+    pane.on_train_begin(TrainConfig())
+    assert pane.seen == {0: [("second", True)]}
+
+
+def test_a_pane_without_widgets_is_words():
+    pane = Samples(lambda model: ["Anna reads."], lambda text: False)
+    assert "none yet" in repr(pane)
+    pane.watch(nn.Identity()).on_train_begin(TrainConfig())
+    bundle = pane._repr_mimebundle_()
+    assert bundle["text/plain"].startswith("Samples after step 0:\n- ")
+    assert "Anna reads." in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
 def test_the_pane_shows_text_and_not_markup():
     pane = samples()
     pane.watch(nn.Identity()).on_train_begin(TrainConfig())
