@@ -11,7 +11,7 @@ are those of the whole batch, to rounding: data parallelism within one process. 
 matrix products of a part stay on its core (OpenBLAS gets one thread).
 
 This is for the losses of next tokens, whose rows know nothing of each other, and for
-batches that are worth it: below :data:`FLOPS` the streams cost more than they save.
+batches that are worth it: below ``FLOPS`` the streams cost more than they save.
 ``LMXLAB_STREAMS`` says how many there may be; 1 switches it off.
 """
 
