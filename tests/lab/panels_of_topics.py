@@ -308,7 +308,7 @@ TOPICS = {
             "sampling_temperature": [("PageDown", 1), ("PageUp", 3), ("PageUp", 5)],
         },
         by_hand.grpo,
-        steps=EPOCHS + 1,
+        steps=3 * EPOCHS,  # the answers to one set of prompts may all be equally good
         pane=ROLLOUTS,
     ),
     "mtp": Topic(mtp, {"mtp_weight": FAR_AND_WIDE}, by_hand.mtp),
