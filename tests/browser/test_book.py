@@ -181,9 +181,10 @@ def test_the_tables_of_performance_are_the_reports(chromium, address):
     with visit(chromium, address, viewport={"width": 1280, "height": 900}) as seen:
         seen.goto("book/performance.html")
         shown = [(row[0], float(row[-1])) for row in table_cells(seen)]
+        words = seen.page.inner_text("article")
     card = json.loads((ROOT / "book" / "recorded" / "bench_gpu.json").read_text())
-    sections = ["step_vs_bare", "compiled_vs_eager", "step_vs_plain", "blas"]
-    sections += ["step_vs_torch", "panel", "growth"]
+    sections = ["step_vs_bare", "compiled_vs_eager", "step_vs_plain", "blas", "streams"]
+    sections += ["step_vs_torch", "growth"]
     rows = [(name, *item) for name in sections for item in report[name].items()]
     rows += [("gpu", *item) for item in card["step_vs_torch"].items()]
     last = {"growth": "slope_memory", "gpu": "ratio_compile"}
@@ -194,6 +195,7 @@ def test_the_tables_of_performance_are_the_reports(chromium, address):
         value = found[last.get(section, "ratio")]
         expected.append((name, float(f"{value:.{digits}f}")))
     assert shown == expected
+    assert f"the panel leaves {report['panel']['ratio']:.3f}, with" in words
 
 
 def test_a_page_of_a_notebook_shows_a_run_without_errors(chromium, address):
