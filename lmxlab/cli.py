@@ -10,12 +10,14 @@ import importlib.util
 import json
 import os
 from pathlib import Path
+import subprocess
 import sys
 from urllib.parse import quote
 
 import lmxlab
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
+WARM = [sys.executable, "-m", "lmxlab.cli", "warm"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--no-browser", action="store_true", help="only print the URL")
     lab.set_defaults(run=_lab)
 
+    about = "compile an ordinary step's kernels, as `lmxlab lab` does in the background"
+    warm = commands.add_parser("warm", help=about, description=about)
+    warm.set_defaults(run=_warm)
+
     about = "measure the training step and the live plot on this machine"
     bench = commands.add_parser("bench", help=about, description=about)
     bench.add_argument("--json", metavar="FILE", help="write the numbers there too")
@@ -120,14 +126,22 @@ def _lab(options: argparse.Namespace) -> int:
             "JupyterLab is not installed here. Run: pip install 'lmxlab[lab]'"
         )
     command = lab_command(notebook, options.port, browser=not options.no_browser)
+    environment = original_environment()
+    _in_background(WARM, environment)
     print(
         f"Opening {notebook}\nThe address, with its token, is printed below as soon as "
         "the server answers. Ctrl-C ends it.",
         flush=True,
     )
     # JupyterLab takes this process over, and with it Ctrl-C and the exit code.
-    os.execve(command[0], command, original_environment())
+    os.execve(command[0], command, environment)
     return 0
+
+
+def _in_background(command: list[str], environment: dict[str, str]) -> None:
+    """Start a command that yields to others; a shell's, so no child of this process."""
+    shell = ["sh", "-c", '"$@" >/dev/null 2>&1 &', "sh", "nice"]
+    subprocess.run([*shell, *command], env=environment, check=True)
 
 
 def find_notebooks(folder: str | None) -> Path:
@@ -208,6 +222,16 @@ def lab_command(notebook: Path, port: int, *, browser: bool) -> list[str]:
     if os.geteuid() == 0:
         command.append("--allow-root")
     return command
+
+
+# ------------------------------------------------------------------------------- warm
+
+
+def _warm(options: argparse.Namespace) -> int:
+    from lmxlab.warm import warm_up
+
+    print(f"An ordinary step is compiled ({warm_up():.1f} s).")
+    return 0
 
 
 # ------------------------------------------------------------------------------ bench

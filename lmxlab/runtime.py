@@ -282,7 +282,8 @@ def _wrapper(compiler: str, tmpdir: str, cache: Path) -> str:
 
     Nine tenths of a kernel's compilation is one large header of MLX's, so the script
     precompiles it at the first kernel: 2.4 s once, and 0.3 s instead of 1.2 s for each
-    kernel after that.
+    kernel after that. A kernel appears under its name when it is whole: two notebooks
+    may want the same one at the same time.
     """
     cxx, pch = shlex.quote(compiler), shlex.quote(str(cache / "pch"))
     flags = " ".join(JIT_FLAGS)
@@ -303,7 +304,10 @@ if [ ! -e "$done" ] && [ ! -e {pch}/failed ] && [ -e "$7/$header" ]; then
   else : > {pch}/failed
   fi
 fi
-exec {cxx} -I {pch} "$@" {flags}
+built="${{10}}.$$"
+{cxx} -I {pch} "$1" "$2" "$3" "$4" "$5" "$6" "$7" "$8" -o "$built" {flags} ||
+  {{ code=$?; rm -f "$built"; exit $code; }}
+exec mv -f "$built" "${{10}}"
 """
 
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+import time
 
 import lmxlab
 from lmxlab import cli
@@ -33,9 +34,10 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def started(monkeypatch) -> list:
-    """What the command would have become."""
+    """What the command would have become; what it starts is not started."""
     calls: list = []
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
+    monkeypatch.setattr(cli, "_in_background", lambda *call: None)
     return calls
 
 
@@ -94,6 +96,30 @@ def test_the_lab_opens_the_first_notebook_for_this_machine_alone(folder, started
     assert ("--allow-root" in command) == (os.geteuid() == 0)
     assert not any("token" in part or "password" in part for part in command)
     assert "LMXLAB_ORIGINAL_PATH" not in environment
+
+
+def test_the_lab_compiles_kernels_in_the_background(folder, started, monkeypatch):
+    beside: list = []
+    monkeypatch.setattr(cli, "_in_background", lambda *call: beside.append(call))
+    cli.main(["lab"])
+    ((command, environment),) = beside
+    assert command[1:] == ["-m", "lmxlab.cli", "warm"]
+    assert "LMXLAB_ORIGINAL_PATH" not in environment
+
+
+def test_what_runs_in_the_background_is_nobodys_child(tmp_path):
+    code = (
+        "import os, pathlib; pathlib.Path('{0}.draft').write_text(str(os.getppid()));"
+    )
+    code += " os.replace('{0}.draft', '{0}')"
+    told = tmp_path / "parent"
+    command = [sys.executable, "-c", code.format(told)]
+    cli._in_background(command, dict(os.environ))
+    ends = time.monotonic() + 60
+    while not told.exists():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    assert int(told.read_text()) != os.getpid()
 
 
 def test_the_lab_opens_a_browser_unless_told_not_to(folder, started):

@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 from lmxlab import private_folder, runtime
+from lmxlab.bench.plain import Worker
 import pytest
 
 linux_cpu = pytest.mark.skipif(
@@ -186,13 +187,24 @@ def test_an_unwritable_cache_folder_is_survived(tmp_path):
 
 
 @linux_cpu
-def test_kernels_are_built_into_a_private_folder(tmp_path):
-    found = about(LMXLAB_CACHE=str(tmp_path), TEST_COMPILE="1.25")
-    cache = Path(found["kernel_cache"])
-    assert cache.is_relative_to(tmp_path)
-    assert list(Path(cache, "mlx").rglob("*.so"))
+def test_kernels_are_built_into_a_private_folder_beforehand(tmp_path):
+    environment = clean_environment(LMXLAB_CACHE=str(tmp_path))
+    command = [sys.executable, "-m", "lmxlab.cli", "warm"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    (cache,) = (tmp_path / "kernels").iterdir()
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     assert list(Path(cache, "pch").rglob("*.gch")), "the header was not precompiled"
+
+    def kernels() -> set[str]:
+        return {path.name for path in Path(cache, "mlx").rglob("*.so*")}
+
+    before = kernels()
+    assert len(before) > 20
+    assert all(name.endswith(".so") for name in before), "drafts were left behind"
+    with Worker(environment) as worker:
+        worker.ask("first_step", case="story")
+    # Its run is longer and its rate another; everything else was there.
+    assert len(kernels() - before) <= 5
 
 
 @linux_cpu
@@ -224,16 +236,29 @@ def test_the_cache_is_keyed_by_processor_and_flags(monkeypatch, tmp_path):
     assert len(keys) == 3
 
 
+PRINTS = """#!/bin/sh
+printf "%s\\n" "$TMPDIR" "$@"
+while [ $# -gt 1 ]; do [ "$1" = -o ] && echo built > "$2"; shift; done
+exit ${TEST_EXIT:-0}
+"""
+
+
 @pytest.fixture
 def wrapper(tmp_path) -> list[str]:
     """The stand-in for g++, before a compiler that prints its arguments."""
     compiler = tmp_path / "compiler"
-    compiler.write_text('#!/bin/sh\nprintf "%s\\n" "$TMPDIR" "$@"\n')
+    compiler.write_text(PRINTS)
     compiler.chmod(0o700)
     text = runtime._wrapper(str(compiler), "/original/tmp", tmp_path / "cache")
     script = tmp_path / "g++"
     script.write_text(text)
     return ["sh", str(script)]
+
+
+def kernel_arguments(folder: Path) -> list[str]:
+    """What MLX hands to the compiler."""
+    files = ["-I", "/the include", f"{folder}/k.cpp", "-o", f"{folder}/k.so"]
+    return [*runtime._MLX_COMPILE.split(), *files]
 
 
 def lines(command: list[str]) -> list[str]:
@@ -247,12 +272,28 @@ def test_the_wrapper_leaves_other_compilations_alone(wrapper):
 
 
 @linux_cpu
-def test_the_wrapper_adds_its_flags_to_mlx_own_command_line(wrapper):
-    arguments = [*runtime._MLX_COMPILE.split(), "-I", "/include", "k.cpp", "-o", "k.so"]
+def test_the_wrapper_adds_its_flags_to_mlx_own_command_line(wrapper, tmp_path):
+    arguments = kernel_arguments(tmp_path)
     printed = lines([*wrapper, *arguments])
     assert printed[0] == "/original/tmp"
     assert "\n".join(arguments) in "\n".join(printed)  # all of them, in their order
     assert printed[-len(runtime.JIT_FLAGS) :] == list(runtime.JIT_FLAGS)
+
+
+@linux_cpu
+def test_a_kernel_has_its_name_only_when_it_is_whole(wrapper, tmp_path):
+    """Two processes may build the same one; half a library cannot be loaded."""
+    printed = lines([*wrapper, *kernel_arguments(tmp_path)])
+    draft = Path(printed[printed.index("-o") + 1])
+    assert draft != tmp_path / "k.so"
+    assert not draft.exists()
+    assert (tmp_path / "k.so").read_text() == "built\n"
+    (tmp_path / "k.so").unlink()
+    failed = subprocess.run(
+        [*wrapper, *kernel_arguments(tmp_path)], env={**os.environ, "TEST_EXIT": "3"}
+    )
+    assert failed.returncode == 3
+    assert list(tmp_path.glob("k.so*")) == []
 
 
 @linux_cpu

@@ -251,13 +251,14 @@ class Controls(Driver):
         self._words_pacer.drew(time.perf_counter() - started)
 
     def _due_now(self, plots: list[str]) -> list[str]:
-        """While it runs, a frame renews one plot: the loss, another, the loss, ..."""
+        """While it runs, a frame renews one plot: loss, speed, loss, a gauge, ..."""
         is_whole = all(name in self.pictures for name in plots)
         if self.state != "running" or not is_whole or len(plots) < 2:
             return plots
+        turn, place = divmod(self._rotation, 4)
         self._rotation += 1
-        turn, is_loss = divmod(self._rotation, 2)
-        return [plots[0] if is_loss else plots[1 + turn % (len(plots) - 1)]]
+        gauge = plots[2 + turn % (len(plots) - 2)] if plots[2:] else plots[1]
+        return [(plots[0], plots[1], plots[0], gauge)[place]]
 
     # ------------------------------------------------------------------- how it is seen
 

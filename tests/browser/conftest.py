@@ -26,6 +26,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = Path(__file__).parent / "artifacts"
 PATIENCE = 60  # seconds: a machine that is busy with something else is no failure
+SETTLED = 0.5  # seconds for which a picture stands still when no frame is on its way
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -216,6 +217,15 @@ class PanelOnPage:
                 if "Failed to fetch" not in str(error):
                     raise
         pytest.fail("the plot's bytes could not be read")
+
+    def settled(self) -> str:
+        """The same, once it has stood still: a late frame is no answer to a click."""
+        found, since = self.picture(), time.monotonic()
+        while time.monotonic() < since + SETTLED:
+            self.page.wait_for_timeout(50)
+            if (now := self.picture()) != found:
+                found, since = now, time.monotonic()
+        return found
 
     def frames(self, count: int, seconds: float = PATIENCE) -> int:
         """Count different pictures seen while the state is running, up to a count."""

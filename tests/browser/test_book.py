@@ -25,7 +25,7 @@ PAGES = sorted(
     for path in (BOOK / folder).rglob("*.html")
 )
 MAX_BYTES = 3 * 2**20
-WIDTHS = (1280, 390)
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 900}
 
 pytestmark = pytest.mark.browser
 
@@ -100,25 +100,37 @@ def visit(chromium: Any, address: str, **options: Any) -> Iterator[Visit]:
         context.close()
 
 
+BEYOND = "document.documentElement.scrollWidth - window.innerWidth"
+WORDLESS = "[...document.images].filter(i => !i.alt.trim()).map(i => i.src)"
+BROKEN = """[...document.images]
+    .filter(i => i.complete && i.offsetParent && !i.naturalWidth).map(i => i.src)"""
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_stays_on_this_machine_and_fits(name, chromium, address):
-    for width in WIDTHS:
-        view = {"width": width, "height": 900}
-        with visit(chromium, address, viewport=view) as seen:
-            seen.goto(name)
-            assert seen.left == []
-            assert seen.faults == []
-            assert seen.bytes < MAX_BYTES, f"{seen.bytes / 2**20:.1f} MiB"
-            beyond = "document.documentElement.scrollWidth - window.innerWidth"
-            assert seen.page.evaluate(beyond) <= 0, f"scrolls sideways at {width} px"
-            missing = "[...document.images].filter(i => !i.alt.trim()).map(i => i.src)"
-            assert seen.page.evaluate(missing) == [], "pictures without words"
-            broken = (
-                "[...document.images].filter(i => i.complete && i.offsetParent && "
-                "!i.naturalWidth).map(i => i.src)"
-            )
-            assert seen.page.evaluate(broken) == []
+    with visit(chromium, address, viewport=WIDE) as seen:
+        seen.goto(name)
+        for size in (WIDE, PHONE):
+            seen.page.set_viewport_size(size)
+            seen.page.wait_for_timeout(100)
+            assert seen.page.evaluate(BEYOND) <= 0, f"scrolls sideways at {size}"
+            assert seen.page.evaluate(WORDLESS) == [], "pictures without words"
+            assert seen.page.evaluate(BROKEN) == []
             assert seen.page.locator("mjx-merror").count() == 0
+        assert (seen.left, seen.faults) == ([], [])
+        assert seen.bytes < MAX_BYTES, f"{seen.bytes / 2**20:.1f} MiB"
+        if name.startswith("notebooks/"):
+            outputs = seen.page.locator(".cell_output")
+            assert outputs.count() > 8
+            assert seen.page.locator(".cell_output img").count() >= 3
+            words = " ".join(outputs.all_inner_texts())
+            assert "Traceback" not in words
+            assert "application/vnd.jupyter" not in words
+
+
+def test_every_notebook_is_a_page():
+    stems = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert [f"notebooks/{stem}.html" for stem in stems] == PAGES[-len(stems) :]
 
 
 def figures() -> list[str]:
@@ -130,7 +142,7 @@ def figures() -> list[str]:
 def test_a_slider_moves_through_recorded_runs(name, chromium, address):
     record = json.loads((ROOT / "book" / "recorded" / f"{name}.json").read_text())
     assert 5 <= len(record["positions"]) <= 10
-    with visit(chromium, address, viewport={"width": 1280, "height": 900}) as seen:
+    with visit(chromium, address, viewport=WIDE) as seen:
         seen.goto("book/recorded.html")
         figure = seen.page.locator(f"#recorded-{name}")
         slider = figure.locator("input")
@@ -149,7 +161,7 @@ def test_a_slider_moves_through_recorded_runs(name, chromium, address):
 
 
 def test_words_are_found_and_the_dark_theme_is_dark(chromium, address):
-    with visit(chromium, address, viewport={"width": 1280, "height": 900}) as seen:
+    with visit(chromium, address, viewport=WIDE) as seen:
         seen.goto("search.html?q=accumulation")
         seen.page.locator("#search-results li").first.wait_for(timeout=20_000)
         assert seen.page.locator("#search-results li").count() > 1
@@ -161,7 +173,7 @@ def test_words_are_found_and_the_dark_theme_is_dark(chromium, address):
 
 
 def test_a_notebook_page_launches_itself(chromium, address):
-    with visit(chromium, address, viewport={"width": 1280, "height": 900}) as seen:
+    with visit(chromium, address, viewport=WIDE) as seen:
         seen.goto("notebooks/01_compiled_step.html")
         links = seen.page.locator("a[href*='colab'], a[href*='mybinder']")
         found = [links.nth(i).get_attribute("href") for i in range(links.count())]
@@ -178,7 +190,7 @@ def table_cells(seen: Visit) -> list[list[str]]:
 
 def test_the_tables_of_performance_are_the_reports(chromium, address):
     report = json.loads((ROOT / "book" / "recorded" / "bench.json").read_text())
-    with visit(chromium, address, viewport={"width": 1280, "height": 900}) as seen:
+    with visit(chromium, address, viewport=WIDE) as seen:
         seen.goto("book/performance.html")
         shown = [(row[0], float(row[-1])) for row in table_cells(seen)]
         words = seen.page.inner_text("article")
@@ -196,15 +208,3 @@ def test_the_tables_of_performance_are_the_reports(chromium, address):
         expected.append((name, float(f"{value:.{digits}f}")))
     assert shown == expected
     assert f"the panel leaves {report['panel']['ratio']:.3f}, with" in words
-
-
-def test_a_page_of_a_notebook_shows_a_run_without_errors(chromium, address):
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        with visit(chromium, address, viewport={"width": 1280, "height": 900}) as seen:
-            seen.goto(f"notebooks/{path.stem}.html")
-            outputs = seen.page.locator(".cell_output")
-            assert outputs.count() > 8, path.name
-            assert seen.page.locator(".cell_output img").count() >= 3, path.name
-            words = " ".join(outputs.all_inner_texts())
-            assert "Traceback" not in words, path.name
-            assert "application/vnd.jupyter" not in words, path.name

@@ -79,7 +79,7 @@ def test_each_control_of_the_view_at_three_positions(notebook):
     reading = panel.box.locator(".lmx-reading")
     before = json.loads(notebook.run_cell(LOOKED))
     for place, axis in enumerate(("tokens", "seconds", "steps")):
-        picture = panel.picture()
+        picture = panel.settled()
         x.locator("select").select_option(axis)
         log.click()
         for name, key in (("smoothing", "PageDown"), ("cursor", "PageUp")):
@@ -141,7 +141,7 @@ def test_each_control_of_the_table_of_runs(notebook, server):
     )
 
     for n in (0, 1, 2):
-        before = panel.picture()
+        before = panel.settled()
         rows.nth(n).locator(".lmx-run-pin input").check()
         if n < 2:  # the last run is the one on the plot
             panel.until(lambda p, old=before: p.picture() != old, "an overlay")

@@ -41,7 +41,7 @@ def test_a_run_is_looked_at_kept_overlaid_and_shown_as_code(notebook_file, jupyt
         ):
             control = panel.box.locator(f".lmx-view-{name}")
             for value in values:
-                before = panel.picture()
+                before = panel.settled()
                 if value is None:
                     control.click()
                 else:
@@ -50,7 +50,7 @@ def test_a_run_is_looked_at_kept_overlaid_and_shown_as_code(notebook_file, jupyt
         for name in ("smoothing", "cursor"):
             handle = panel.box.locator(f'.lmx-view-{name} [role="slider"]')
             for key, times in (("ArrowRight", 8), ("ArrowLeft", 3), ("ArrowRight", 60)):
-                before = panel.picture()
+                before = panel.settled()
                 handle.focus()
                 for _ in range(times):
                     handle.press(key)
@@ -62,7 +62,7 @@ def test_a_run_is_looked_at_kept_overlaid_and_shown_as_code(notebook_file, jupyt
         panel.box.get_by_text("Runs: compare").click()
         rows = panel.box.locator(".lmx-run-row")
         assert rows.count() == 1
-        before = panel.picture()
+        before = panel.settled()
         rows.first.locator(".lmx-run-pin input").check()
         panel.slide("learning_rate", "ArrowLeft", 10)
         panel.press("start")

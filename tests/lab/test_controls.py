@@ -168,15 +168,17 @@ def test_each_plot_has_a_tile_and_gauges_come_by_themselves():
     )
 
 
-def test_a_live_frame_renews_the_loss_and_the_other_plots_in_turn():
+def test_a_live_frame_renews_loss_and_speed_and_the_gauges_in_turn():
     lab = Panel(experiment)
     lab.state = "running"
     plots = ["loss", "speed", "a", "b"]
     assert lab._due_now(plots) == plots  # two of them have never been drawn
     lab.pictures |= dict.fromkeys(plots, lab.pictures["loss"])
-    due = [lab._due_now(plots) for _ in range(8)]
-    assert due[::2] == [["loss"]] * 4
-    assert due[1::2] == [["a"], ["b"], ["speed"], ["a"]]
+    due = [lab._due_now(plots) for _ in range(12)]
+    assert due[::2] == [["loss"]] * 6
+    assert due[1::2] == [["speed"], ["a"], ["speed"], ["b"], ["speed"], ["a"]]
+    few = [lab._due_now(plots[:2]) for _ in range(4)]
+    assert few == [["loss"], ["speed"]] * 2
     lab.state = "paused"
     assert lab._due_now(plots) == plots
 
