@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         "--growth", action="store_true", help="measure how time grows with size, too"
     )
     bench.add_argument(
+        "--parts", action="store_true", help="measure a step's operations, too"
+    )
+    bench.add_argument(
         "--check", action="store_true", help="fail if a ratio is far off its budget"
     )
     bench.set_defaults(run=_bench)
@@ -249,7 +252,9 @@ def _bench(options: argparse.Namespace) -> int:
             raise CommandError(f"cannot read {options.compare}: {error}") from error
     if options.json is not None and not Path(options.json).resolve().parent.is_dir():
         raise CommandError(f"there is no folder for {options.json}")
-    report = bench.measure(quick=options.quick, growth=options.growth, say=_say)
+    report = bench.measure(
+        quick=options.quick, growth=options.growth, parts=options.parts, say=_say
+    )
     print(tables.render(report))
     if old is not None:
         print(f"\n{tables.compare(old, report)}")

@@ -30,7 +30,6 @@ import importlib.util
 import os
 from pathlib import Path
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -39,21 +38,13 @@ import tempfile
 from typing import TYPE_CHECKING
 import warnings
 
+from lmxlab.kernel_compiler import JIT_FLAGS, wrapper_script
 from lmxlab.private_folder import private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CBLAS_SYMBOLS = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm")
-JIT_FLAGS = (
-    "-march=native",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-ffp-contract=off",
-    "-finline-limit=100000",  # or g++ calls exp and erf, and does not vectorise them
-)
-_MLX_COMPILE = "-std=c++17 -O3 -Wall -fPIC -shared "
-_MLX_HEADER = "mlx/backend/cpu/compiled_preamble.h"
 
 
 @dataclass
@@ -253,7 +244,7 @@ def _bind_compiler(done: Preparation) -> None:
     key = _digest(_processor(), version, *JIT_FLAGS, *made_by)
     cache = private_folder("kernels", key)
     wrapper = private_folder("kernels", key, "bin") / "g++"
-    text = _wrapper(compiler, original_tmp, cache)
+    text = wrapper_script(compiler, original_tmp, cache)
     if not wrapper.is_file() or wrapper.read_text() != text:
         draft = wrapper.with_name(f"g++.{os.getpid()}")
         draft.write_text(text)
@@ -275,40 +266,6 @@ def _find_compiler(path: str) -> str | None:
         if found:
             return found
     return None
-
-
-def _wrapper(compiler: str, tmpdir: str, cache: Path) -> str:
-    """Return the shell script that stands in for ``g++``.
-
-    Nine tenths of a kernel's compilation is one large header of MLX's, so the script
-    precompiles it at the first kernel: 2.4 s once, and 0.3 s instead of 1.2 s for each
-    kernel after that. A kernel appears under its name when it is whole: two notebooks
-    may want the same one at the same time.
-    """
-    cxx, pch = shlex.quote(compiler), shlex.quote(str(cache / "pch"))
-    flags = " ".join(JIT_FLAGS)
-    return f"""#!/bin/sh
-# Written by lmxlab: adds vector flags to the kernels that MLX compiles.
-export TMPDIR={shlex.quote(tmpdir)}
-case "$*" in
-  "{_MLX_COMPILE}-I "*) ;;
-  *) exec {cxx} "$@" ;;
-esac
-header={_MLX_HEADER}
-done={pch}/$header.gch
-if [ ! -e "$done" ] && [ ! -e {pch}/failed ] && [ -e "$7/$header" ]; then
-  mkdir -p "$(dirname "$done")"
-  if {cxx} -std=c++17 -O3 -w -fPIC {flags} -I "$7" -x c++-header "$7/$header" \\
-      -o {pch}/$$.gch
-  then mv {pch}/$$.gch "$done"
-  else : > {pch}/failed
-  fi
-fi
-built="${{10}}.$$"
-{cxx} -I {pch} "$1" "$2" "$3" "$4" "$5" "$6" "$7" "$8" -o "$built" {flags} ||
-  {{ code=$?; rm -f "$built"; exit $code; }}
-exec mv -f "$built" "${{10}}"
-"""
 
 
 def _processor() -> str:

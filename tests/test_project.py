@@ -26,7 +26,7 @@ MAX_LINES = 400
 # alone, and training draws from it (a curriculum is an iterator of batches); the
 # runtime, which prepares the process, serves all and knows none.
 LAYERS = {
-    "runtime": {"private_folder"},
+    "runtime": {"kernel_compiler", "private_folder"},
     "core": {"runtime"},
     "models": {"core", "runtime"},
     "data": {"runtime"},

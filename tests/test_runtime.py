@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-from lmxlab import private_folder, runtime
+from lmxlab import kernel_compiler, private_folder, runtime
 from lmxlab.bench.plain import Worker
 import pytest
 
@@ -249,7 +249,9 @@ def wrapper(tmp_path) -> list[str]:
     compiler = tmp_path / "compiler"
     compiler.write_text(PRINTS)
     compiler.chmod(0o700)
-    text = runtime._wrapper(str(compiler), "/original/tmp", tmp_path / "cache")
+    text = kernel_compiler.wrapper_script(
+        str(compiler), "/original/tmp", tmp_path / "cache"
+    )
     script = tmp_path / "g++"
     script.write_text(text)
     return ["sh", str(script)]
@@ -258,7 +260,7 @@ def wrapper(tmp_path) -> list[str]:
 def kernel_arguments(folder: Path) -> list[str]:
     """What MLX hands to the compiler."""
     files = ["-I", "/the include", f"{folder}/k.cpp", "-o", f"{folder}/k.so"]
-    return [*runtime._MLX_COMPILE.split(), *files]
+    return [*kernel_compiler.MLX_COMMAND.split(), *files]
 
 
 def lines(command: list[str]) -> list[str]:
@@ -277,7 +279,7 @@ def test_the_wrapper_adds_its_flags_to_mlx_own_command_line(wrapper, tmp_path):
     printed = lines([*wrapper, *arguments])
     assert printed[0] == "/original/tmp"
     assert "\n".join(arguments) in "\n".join(printed)  # all of them, in their order
-    assert printed[-len(runtime.JIT_FLAGS) :] == list(runtime.JIT_FLAGS)
+    assert printed[-len(kernel_compiler.JIT_FLAGS) :] == list(kernel_compiler.JIT_FLAGS)
 
 
 @linux_cpu

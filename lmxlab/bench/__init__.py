@@ -10,6 +10,7 @@
     panel              throughput in a panel with everything on, against a bare loop
     first_call         what the first step costs, with an empty and a full kernel cache
     growth             time and memory against size (with --growth, a minute more)
+    parts              a step's operations, each by itself (with --parts, half a minute)
 
 Every number is a median with its spread. What is compared took turns (see
 :mod:`lmxlab.bench.timing`), so ratios hold on a busy machine too; milliseconds do not.
@@ -31,13 +32,18 @@ Report = dict[str, Any]
 
 
 def measure(
-    *, quick: bool = False, growth: bool = False, say: Callable[[str], None] = print
+    *,
+    quick: bool = False,
+    growth: bool = False,
+    parts: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Report:
     """Measure everything.
 
     Args:
         quick: Fewer samples, and no cold start: under a minute instead of under five.
         growth: Whether to measure how time and memory grow with size too.
+        parts: Whether to measure the operations of a step too.
         say: Told what comes next.
 
     Returns:
@@ -57,6 +63,11 @@ def measure(
 
         say(f"growth: {(sizes.section.__doc__ or '').splitlines()[0].rstrip('.')}")
         report["growth"] = sizes.section(seconds=2.0 if quick else 12.0)
+    if parts:
+        from lmxlab.bench import parts as operations
+
+        say(f"parts: {(operations.section.__doc__ or '').splitlines()[0].rstrip('.')}")
+        report["parts"] = operations.section(quick=quick)
     report["machine"]["load_after"] = list(os.getloadavg())
     report["seconds"] = time.perf_counter() - started
     return report

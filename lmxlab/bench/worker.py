@@ -13,6 +13,7 @@ from typing import Any
 
 import lmxlab
 from lmxlab.bench import cases, timing
+from lmxlab.bench.parts import measure as parts
 
 ALL = cases.CASES | cases.GPU_CASES
 _steps: dict[tuple[str, str], timing.Step] = {}
@@ -87,6 +88,7 @@ QUESTIONS: dict[str, Callable[..., Any]] = {
     "losses": losses,
     "torch_is_on_gpu": torch_is_on_gpu,
     "first_step": first_step,
+    "parts": parts,
 }
 
 

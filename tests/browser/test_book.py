@@ -198,8 +198,9 @@ def test_the_tables_of_performance_are_the_reports(chromium, address):
     sections = ["step_vs_bare", "compiled_vs_eager", "step_vs_plain", "blas", "streams"]
     sections += ["step_vs_torch", "growth"]
     rows = [(name, *item) for name in sections for item in report[name].items()]
+    rows[13:13] = [("parts", *item) for item in report["parts"]["large"].items()]
     rows += [("gpu", *item) for item in card["step_vs_torch"].items()]
-    last = {"growth": "slope_memory", "gpu": "ratio_compile"}
+    last = {"growth": "slope_memory", "gpu": "ratio_compile", "parts": "library_ms"}
     expected = []
     for section, case, found in rows:
         digits = 1 if section == "blas" else 2
