@@ -9,6 +9,7 @@
     live_plot          throughput with the live plot, against without
     panel              throughput in a panel with everything on, against a bare loop
     first_call         what the first step costs, with an empty and a full kernel cache
+    rollouts           batched sampling, against mlx-lm's (the extra hub)
     growth             time and memory against size (with --growth, a minute more)
     parts              a step's operations, each by itself (with --parts, half a minute)
 
@@ -50,7 +51,7 @@ def measure(
         The machine and one entry for each measurement, all plain data. A measurement
         that this machine cannot make is ``{"reason": ...}``.
     """
-    from lmxlab.bench import sections
+    from lmxlab.bench import rollouts, sections
 
     started = time.perf_counter()
     report: Report = {"machine": machine(), "quick": quick}
@@ -58,6 +59,8 @@ def measure(
     for name, section in sections.SECTIONS.items():
         say(f"{name}: {(section.__doc__ or '').splitlines()[0].rstrip('.')}")
         report[name] = section(effort)
+    say(f"rollouts: {(rollouts.section.__doc__ or '').splitlines()[0].rstrip('.')}")
+    report["rollouts"] = rollouts.section(quick=quick)
     if growth:
         from lmxlab.bench import growth as sizes
 

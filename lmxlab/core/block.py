@@ -8,6 +8,8 @@ without warm-up tricks and is what GPT-2 and Llama use (Xiong et al. 2020,
 arXiv:2002.04745).
 """
 
+import functools
+
 from lmxlab import runtime
 from lmxlab.core.attention import Attention, KVCache
 from lmxlab.core.config import BlockConfig
@@ -50,6 +52,12 @@ def silu(x: mx.array) -> mx.array:
         fused: mx.array = nn.silu(x)
         return fused
     # MLX's sigmoid does not fuse with its gradient here: a sixth of a training step.
+    written_out: mx.array = _silu(x)
+    return written_out
+
+
+@functools.partial(mx.compile, shapeless=True)  # for sampling, which is not compiled
+def _silu(x: mx.array) -> mx.array:
     # The floor keeps the gradient finite; below it 4e-18 x stands for 0.
     decay = mx.exp(-mx.maximum(x.astype(mx.float32), -40.0))
     return (x / (1 + decay)).astype(x.dtype)

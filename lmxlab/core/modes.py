@@ -24,8 +24,9 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         True
     """
     training = [module for module in model.modules() if module.training]
-    model.eval()
     try:
+        for module in training:
+            module._training = False
         yield
     finally:
         for module in training:

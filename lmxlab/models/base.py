@@ -106,8 +106,9 @@ class LanguageModel(nn.Module):
         offset = 0 if caches[0] is None else caches[0][0].shape[2]
 
         x = self.dropout(self._embed(tokens, offset))
-        # Built once for all layers. A fused kernel needs none: it masks by itself.
-        mask = None if runtime.has_fused_attention() else causal_mask(length, offset)
+        # Built once for all layers. A fused kernel masks by itself; one token sees all.
+        unmasked = length == 1 or runtime.has_fused_attention()
+        mask = None if unmasked else causal_mask(length, offset)
         new_caches = []
         for block, layer_cache in zip(self.blocks, caches, strict=True):
             x, layer_cache = block(x, mask, layer_cache)

@@ -7,7 +7,9 @@ their own, so that sampling in the middle of a training run never changes that r
 Left out on purpose: padding. All prompts of a batch have the same length.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+import itertools
 import math
 import random
 from typing import Any, Literal, TypeAlias, cast, overload
@@ -20,6 +22,7 @@ import numpy.typing as npt
 
 Prompts: TypeAlias = mx.array | npt.NDArray[Any] | Sequence[Sequence[int]]
 LogProbsOf: TypeAlias = Literal["model", "sampler"]
+Model: TypeAlias = Callable[..., tuple[mx.array, Any]]
 
 
 @overload
@@ -111,7 +114,7 @@ def generate(
         )
     prompts = _as_tokens(prompts)
     columns, log_probs = [prompts], [mx.zeros((prompts.shape[0], 0))]
-    for token, log_prob in _sample(
+    steps = _sample(
         model,
         prompts,
         max_new_tokens,
@@ -119,9 +122,12 @@ def generate(
         stop_token,
         _key(seed, key),
         log_probs_of,
-    ):
-        columns.append(token[:, None])
-        log_probs.append(log_prob[:, None])
+        ahead=1,
+    )
+    with evaluation_mode(model):
+        for token, log_prob in steps:
+            columns.append(token[:, None])
+            log_probs.append(log_prob[:, None])
     rest = (prompts.shape[0], max_new_tokens - (len(columns) - 1))
     if rest[1]:  # every row has stopped
         columns.append(mx.full(rest, stop_token or 0, dtype=prompts.dtype))
@@ -176,7 +182,7 @@ def stream_tokens(
         [(1,), (1,)]
     """
     steps = _sample(
-        model,
+        _evaluating(model),
         _as_tokens(prompts),
         max_new_tokens,
         _Sampler(temperature, top_k, top_p),
@@ -232,53 +238,85 @@ class _Sampler:
         return mx.put_along_axis(mx.zeros_like(logits), order, kept, axis=-1)
 
 
+def _evaluating(model: nn.Module) -> Model:
+    """Return the model as a function that is in eval mode only while it is called."""
+
+    def call(tokens: mx.array, cache: Any) -> tuple[mx.array, Any]:
+        with evaluation_mode(model):
+            output: tuple[mx.array, Any] = model(tokens, cache=cache)
+        return output
+
+    return call
+
+
 def _sample(
-    model: nn.Module,
+    model: Model,
     tokens: mx.array,
     max_new_tokens: int,
     sampler: _Sampler,
     stop_token: int | None,
     key: mx.array,
     log_probs_of: LogProbsOf = "model",
+    ahead: int = 0,
 ) -> Iterator[tuple[mx.array, mx.array]]:
-    """Check the count, then return the iterator over (token, log-probability)."""
+    """Check the count, then return the iterator over (token, log-probability).
+
+    ``ahead`` steps are queued while the caller still has one to look at.
+    """
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens must be 0 or more, got {max_new_tokens}")
-    return _steps(model, tokens, max_new_tokens, sampler, stop_token, key, log_probs_of)
+    steps = _steps(
+        model, tokens, max_new_tokens, sampler, stop_token, key, log_probs_of
+    )
+    return _read(steps, ahead)
 
 
 def _steps(
-    model: nn.Module,
+    model: Model,
     tokens: mx.array,
     max_new_tokens: int,
     sampler: _Sampler,
     stop_token: int | None,
     key: mx.array,
     log_probs_of: LogProbsOf,
-) -> Iterator[tuple[mx.array, mx.array]]:
+) -> Iterator[tuple[mx.array, mx.array, mx.array]]:
+    """Queue step after step, without waiting: token, log-probability, all stopped."""
     cache: Any = None
     stopped = mx.zeros(tokens.shape[:1], dtype=mx.bool_)
     token = tokens
     for _ in range(max_new_tokens):
         key, draw = mx.random.split(key)
-        with evaluation_mode(model):
-            logits, cache = model(token, cache=cache)
-            logits = logits[:, -1].astype(mx.float32)
-            shaped = sampler.shaped(logits)
-            drawn = sampler.draw(shaped, draw)
-            source = logits if log_probs_of == "model" else shaped
-            log_prob = mx.take_along_axis(source, drawn[:, None], axis=-1)[:, 0]
-            log_prob = log_prob - mx.logsumexp(source, axis=-1)
-            if stop_token is not None:
-                drawn = mx.where(stopped, stop_token, drawn)
-                log_prob = mx.where(stopped, 0.0, log_prob)
-                stopped = stopped | (drawn == stop_token)
-            drawn = drawn.astype(tokens.dtype)
-            mx.eval(drawn, log_prob, stopped, cache)
-        yield drawn, log_prob
-        if stop_token is not None and stopped.all().item():
-            return
+        logits, cache = model(token, cache=cache)
+        logits = logits[:, -1].astype(mx.float32)
+        shaped = sampler.shaped(logits)
+        drawn = sampler.draw(shaped, draw)
+        source = logits if log_probs_of == "model" else shaped
+        log_prob = mx.take_along_axis(source, drawn[:, None], axis=-1)[:, 0]
+        log_prob = log_prob - mx.logsumexp(source, axis=-1)
+        if stop_token is not None:
+            drawn = mx.where(stopped, stop_token, drawn)
+            log_prob = mx.where(stopped, 0.0, log_prob)
+            stopped = stopped | (drawn == stop_token)
+        drawn, ended = drawn.astype(tokens.dtype), stopped.all()
+        mx.async_eval(drawn, log_prob, ended, cache)
+        yield drawn, log_prob, ended
         token = drawn[:, None]
+
+
+def _read(
+    steps: Iterator[tuple[mx.array, mx.array, mx.array]], ahead: int
+) -> Iterator[tuple[mx.array, mx.array]]:
+    """Wait for each step in turn, until every row has stopped."""
+    queue: deque[tuple[mx.array, mx.array, mx.array]] = deque()
+    while True:
+        queue.extend(itertools.islice(steps, ahead + 1 - len(queue)))
+        if not queue:
+            return
+        drawn, log_prob, ended = queue.popleft()
+        mx.eval(drawn, log_prob, ended)
+        yield drawn, log_prob
+        if ended.item():
+            return
 
 
 def _as_tokens(prompts: Prompts) -> mx.array:
