@@ -34,6 +34,7 @@ extensions = [
     "light_pages",
     "recorded",
     "settings",
+    "short_types",
 ]
 
 # The source root is the repository, so that notebooks are neither copied nor linked.

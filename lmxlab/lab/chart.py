@@ -361,7 +361,7 @@ class Chart:
         for title, group in shown(self.gauges, metrics, self.max_gauges):
             while title in plots:
                 title += " (metric)"
-            plots[title] = self._plot(title, title)
+            plots[title] = self._plot(title, title.replace("_", " "))
             plots[title].lines = self._lines(group, gauge=True)
         return plots
 
@@ -377,7 +377,7 @@ class Chart:
             for index, metric in enumerate(metrics):
                 hue = index if shared else slot + kept * max(2, len(self.names))
                 style: dict[str, Any] = {"colour": COLOURS[hue % len(COLOURS)]}
-                which = metric if shared else ""
+                which = metric.replace("_", " ") if shared else ""
                 label = own if kept else ", ".join(filter(None, [own, which]))
                 label = "" if metric == SPEED and not pins else label  # as beside it
                 marker = MARKERS[index % len(MARKERS) * shared]

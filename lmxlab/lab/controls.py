@@ -79,7 +79,7 @@ class Controls(Driver):
         )
         self.gallery.add_class("lmx-plots")
         self._moving = False
-        self._rotation = 0
+        self._rotation = self._gauge = 0
         self.controls = {
             name: knob.widget(self.settings[name], self._on_change(name))
             for name, knob in self.knobs.items()
@@ -251,14 +251,18 @@ class Controls(Driver):
         self._words_pacer.drew(time.perf_counter() - started)
 
     def _due_now(self, plots: list[str]) -> list[str]:
-        """While it runs, a frame renews one plot: loss, speed, loss, a gauge, ..."""
+        """While it runs, a frame renews one plot: of six, the loss two, speed one."""
         is_whole = all(name in self.pictures for name in plots)
         if self.state != "running" or not is_whole or len(plots) < 2:
             return plots
-        turn, place = divmod(self._rotation, 4)
+        (loss, *others), place = plots, self._rotation % 6
         self._rotation += 1
-        gauge = plots[2 + turn % (len(plots) - 2)] if plots[2:] else plots[1]
-        return [(plots[0], plots[1], plots[0], gauge)[place]]
+        if place in (0, 3):
+            return [loss]
+        if place == 1 or len(others) == 1:
+            return [others[0]]
+        self._gauge += 1
+        return [others[1 + self._gauge % (len(others) - 1)]]
 
     # ------------------------------------------------------------------- how it is seen
 

@@ -175,10 +175,11 @@ def test_a_live_frame_renews_loss_and_speed_and_the_gauges_in_turn():
     assert lab._due_now(plots) == plots  # two of them have never been drawn
     lab.pictures |= dict.fromkeys(plots, lab.pictures["loss"])
     due = [lab._due_now(plots) for _ in range(12)]
-    assert due[::2] == [["loss"]] * 6
-    assert due[1::2] == [["speed"], ["a"], ["speed"], ["b"], ["speed"], ["a"]]
-    few = [lab._due_now(plots[:2]) for _ in range(4)]
-    assert few == [["loss"], ["speed"]] * 2
+    assert due[::3] == [["loss"]] * 4
+    assert due[1::6] == [["speed"]] * 2
+    assert [due[n] for n in (2, 4, 5, 8, 10, 11)] == [["b"], ["a"]] * 3
+    few = [lab._due_now(plots[:2]) for _ in range(3)]
+    assert few == [["loss"], ["speed"], ["speed"]]
     lab.state = "paused"
     assert lab._due_now(plots) == plots
 
