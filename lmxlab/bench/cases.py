@@ -157,13 +157,12 @@ def on_one_core(step: Step) -> Step:
     """
 
     def limited() -> Any:
-        before = dict(os.environ)
+        before = os.environ.get("LMXLAB_STREAMS", "")  # empty is as good as absent
         os.environ["LMXLAB_STREAMS"] = "1"
         try:
             return step()
         finally:
-            del os.environ["LMXLAB_STREAMS"]
-            os.environ.update(before)
+            os.environ["LMXLAB_STREAMS"] = before
 
     return limited
 

@@ -59,7 +59,9 @@ def resumed(
     """
     figure, axes = plot()
     steps = range(1, len(whole) + 1)
-    axes.plot(steps, whole, color=COLOURS[0], linewidth=4, alpha=0.45, label="whole")
+    axes.plot(
+        steps, whole, color=COLOURS[0], linewidth=4, alpha=0.45, label="left alone"
+    )
     for number, (done, losses) in enumerate(pieces):
         axes.plot(
             range(done + 1, done + len(losses) + 1),

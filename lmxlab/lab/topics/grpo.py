@@ -56,13 +56,13 @@ ADVANTAGES = Exercise(
     question=(
         "Write `advantages(rewards)` for one group, a list of at least two numbers: "
         "distance to the mean, over the *sample's* standard deviation (leave out the "
-        "1e-4). Equal rewards must give exactly 0 for all, three times 0.7 as well: "
+        "1e-4). Equal rewards must give exactly 0 for all, also 0.7, 0.7 and 0.7: "
         "nobody was better, so nothing may be pushed."
     ),
     stub="def advantages(rewards): ...",
     check=check_advantages,
     hint=(
-        "The mean of three times 0.7 is not quite 0.7 on a computer, so look whether "
+        "On a computer the mean of 0.7, 0.7 and 0.7 is not quite 0.7, so look whether "
         "the rewards are equal before you divide."
     ),
     solution="""
