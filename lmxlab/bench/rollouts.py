@@ -49,9 +49,9 @@ class Sampling:
 
 
 SAMPLINGS = {
-    "grpo": Sampling(_llama(16, 64, 4, 2), 128, 6, 4, turns=40),
-    "story": Sampling(_llama(47, 64, 4, 2), 32, 4, 60, turns=15),
-    "wide": Sampling(_llama(1024, 512, 8, 6), 32, 16, 16, turns=4),
+    "grpo": Sampling(_llama(16, 64, 4, 2), 128, 6, 4, turns=20),
+    "story": Sampling(_llama(47, 64, 4, 2), 32, 4, 60, turns=8),
+    "wide": Sampling(_llama(1024, 512, 8, 6), 32, 16, 16, turns=3),
 }
 NAMES = {
     "embed": "model.embed_tokens",

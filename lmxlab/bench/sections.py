@@ -73,16 +73,16 @@ FULL = Effort(
     plain={"story": (12, 10), "medium": (6, 4), "large": (4, 1)},
     torch={
         "story": (30, 10),
-        "medium": (12, 6),
-        "large": (6, 4),
+        "medium": (10, 6),
+        "large": (5, 4),
         "base": (6, 5),
         "gpt2": (6, 5),
     },
     blas_sizes=(256, 512, 1024),
     blas_seconds=1.0,
-    plot_turns=12,
+    plot_turns=8,
     plot_seconds=1.0,
-    panel=(6.0, 3),
+    panel=(5.0, 3),
     cold=True,
 )
 QUICK = Effort(

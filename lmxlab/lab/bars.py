@@ -37,7 +37,7 @@ class Bars(Plot):
         axes.bar_label(bars, labels, color=TEXT, fontsize=8)
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-1, len(names))
-        axes.set_ylim(0, 1.15 * max([*heights, 1e-3]))
+        axes.set_ylim(0, 1.15 * (max(heights, default=0.0) or 1.0))
 
     def _moving(self) -> list[Any]:
         return []

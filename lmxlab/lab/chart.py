@@ -133,11 +133,11 @@ class Chart:
         self._runs[name].add(record)
 
     def mark(self, step: int, text: str) -> None:
-        """Mark a change on the curve; the same setting moved again moves its mark."""
-        name, near = text.split(" ")[0], max(3, self.total // 25)
+        """Mark a change (words, then a value); moved again it moves its mark."""
+        name, near = text.rpartition(" ")[0], max(3, self.total // 25)
         for place, (before, words) in reversed(list(enumerate(self.marks))):
             last = place == len(self.marks) - 1
-            if words.split(" ")[0] == name and step - before <= near * last:
+            if words.rpartition(" ")[0] == name and step - before <= near * last:
                 del self.marks[place]
         self.marks.append((step, text))
 

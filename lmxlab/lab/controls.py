@@ -26,6 +26,7 @@ BUTTONS = {
     "reset": ("Reset", "refresh", "End the run and begin again with a new model"),
 }
 WRONG = COLOURS[1]
+WHOLE_FRAMES = 2  # of a run: its axes, and what there is in each soon after
 # Cell to the execution that made panels in it, and the panels.
 _by_cell: "dict[str, tuple[int, weakref.WeakSet[Controls]]]" = {}
 
@@ -257,6 +258,8 @@ class Controls(Driver):
             return plots
         (loss, *others), place = plots, self._rotation % 6
         self._rotation += 1
+        if self._rotation <= 0:
+            return plots
         if place in (0, 3):
             return [loss]
         if place == 1 or len(others) == 1:
@@ -269,6 +272,7 @@ class Controls(Driver):
     def _new_chart(self, *args: Any, **kwargs: Any) -> Chart:
         """Make a chart that is looked at as the one before was."""
         chart = Chart(*args, like=self._chart, **kwargs)
+        self._rotation = -WHOLE_FRAMES
         for name in ("x", "log_loss", "smoothing"):
             setattr(chart, name, self.view.controls[name].value)
         self.view.controls["cursor"].value = 0.0

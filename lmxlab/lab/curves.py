@@ -21,6 +21,7 @@ Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 KINDS = ("steps", "tokens", "seconds")
 MAX_POINTS = 400
 BUCKETS = MAX_POINTS // 2 - 1  # two points each, and the first and last of the run
+FAR = 1.6  # times the usual span; an outlier beyond it would squeeze the rest
 LOSS, HELD_OUT, SPEED = "loss", "eval_loss", "tokens/s"
 # What a record says about the run itself; every other number is a metric.
 _NO_METRIC = {"step", "tokens", "step_seconds", "first_call_seconds", "stopping"}
@@ -164,7 +165,13 @@ class Curve:
         return Point(steps, tokens, seconds, self._y[index])
 
     def bounds(self) -> tuple[float, float]:
-        """Return between which values the line lies, single outliers left out."""
+        """Return between which values the line lies, outliers that are far left out."""
+        low, high = self._usual()
+        least, greatest = self.extremes()
+        near = greatest - least <= FAR * (high - low)
+        return (least, greatest) if near else (low, high)
+
+    def _usual(self) -> tuple[float, float]:
         self._settle()
         ys, count = np.asarray(self._y), len(self._lows)
         rare = min(count // 10, max(1, count // 50))

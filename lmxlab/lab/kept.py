@@ -41,7 +41,7 @@ class KeptRun:
         >>> run.extend([{"step": 1, "loss": 2.5, "tokens": 8, "step_seconds": 0.5}])
         >>> run.finish("done")
         >>> run.name, run.state, run.summary()["tokens_per_second"]
-        ('toy 1', 'done', 16.0)
+        ('1 toy', 'done', 16.0)
     """
 
     def __init__(

@@ -149,7 +149,7 @@ class Knob:
         if logarithmic:
             return widgets.FloatLogSlider(
                 value, min=_first_notch(value, low, _NOTCH), max=math.log10(high),
-                step=_NOTCH, readout_format=".2e", **common,
+                step=_NOTCH, readout_format=".2e" if low < 1e-3 else ".3", **common,
             )  # fmt: skip
         return widgets.FloatSlider(
             value, min=low, max=high, step=(high - low) / 100, readout_format=".3g",

@@ -223,6 +223,10 @@ class Panel(Controls):
             self._writing.drew(0.0)
 
     def _end(self, state: str) -> None:
+        step = self._last.get("step", 0)
+        if state == "done" and step < self.total:
+            why = "a callback stopped it, or its data came to an end"
+            self.say(f"The run ended after step {step} of {self.total}: {why}.")
         super()._end(state)  # its last refresh notes what there is
         self._keeper.finish(state)
 
@@ -276,8 +280,8 @@ class Panel(Controls):
         done = self.result.trainer.step  # one may be queued already
         self.result.changes.append((done, name, value))
         self._keeper.change(done, name, value)
-        self._chart.mark(done, f"{name} {text}")
         words = self.knobs[name].words if name in self.knobs else name
+        self._chart.mark(done, f"{words} {text}")
         self.say(f"{words} = {text} from step {done + 1} on.")
 
     def _numbers(self) -> dict[str, str]:

@@ -213,16 +213,19 @@ class Plot:
 
     def _moving(self) -> list[Any]:
         """Return what a frame draws over the background, up to date."""
-        for _, artist, points in self._artists:
-            artist.set_data(*points(self.x))
-        line, dots = self._reading
-        for artist in (line, dots):  # an SVG has all that is visible
+        for line, artist, points in self._artists:
+            xs, ys = points(self.x)
+            artist.set_data(xs, ys)
+            if not (line.dots or line.marker) and isinstance(artist, Line2D):
+                artist.set_marker("o" if len(xs) == 1 else "")  # or it is not seen
+        across, dots = self._reading
+        for artist in (across, dots):  # an SVG has all that is visible
             artist.set_visible(self.cursor is not None)
         if (x := self.cursor) is not None:
             near = [curve[curve.nearest_index(x, self.x)] for curve in self._curves()]
-            line.set_data([x, x], [0, 1])
+            across.set_data([x, x], [0, 1])
             dots.set_data([getattr(p, self.x) for p in near], [p.value for p in near])
-        return [*(artist for _, artist, _ in self._artists), line, dots]
+        return [*(artist for _, artist, _ in self._artists), across, dots]
 
     def _make_artists(self) -> None:
         """Make what draws the lines, or give it the curves of another run."""

@@ -51,7 +51,7 @@ class RunStore:
         >>> run = RunStore(folder).begin("toy", {"width": 8}, TrainConfig())
         >>> run.extend([{"step": 1, "loss": 2.5, "tokens": 8, "step_seconds": 0.5}])
         >>> [(run.name, run.history[0]["loss"]) for run in RunStore(folder).runs()]
-        [('toy 1', 2.5)]
+        [('1 toy', 2.5)]
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
@@ -78,7 +78,7 @@ class RunStore:
             experiment: The experiment's name.
             settings: What it was called with.
             config: The run's.
-            name: What to call it; by default the experiment's name and a number.
+            name: What to call it; by default a number and the experiment's name.
             recipe: How to do it again, see :mod:`lmxlab.lab.code`.
 
         Returns:
@@ -88,7 +88,7 @@ class RunStore:
         if name is None:
             taken = {run.name for run in earlier}
             numbers = count(len(earlier) + 1)
-            names = (f"{experiment} {number}" for number in numbers)
+            names = (f"{number} {experiment}" for number in numbers)
             name = next(free for free in names if free not in taken)
         about = {
             "id": "",

@@ -164,11 +164,12 @@ class Findings:
             cell = f"ahead for {steps:,.0f} steps"
             said += f"; its first call was cheaper, and so it is {cell}"
         elif ratio.value < 1:
-            cell, said = "never", f"{said}; its first call is never earned back"
+            cell, said = "never", f"{said}, and its first call cost more, too"
         elif not steps:
             cell, said = "at once", f"{said}; its first call was no dearer"
         else:
-            cell = f"after {math.ceil(steps):,} steps"
+            count = math.ceil(steps)
+            cell = f"after {count:,} step{'s' * (count > 1)}"
             said += (
                 f"; it has earned its first call back {cell}"
                 if steps <= done

@@ -101,7 +101,8 @@ def test_each_live_knob_at_three_positions(name, topics):
         changes = [value for _, turned, value in found["changes"] if turned == knob]
         assert is_within(shown[knob], changes)
         assert len(set(shown[knob])) == 3
-        assert f"{knob} {changes[-1]:.3g}" in found["marks"]
+        words = knob.replace("_", " ")
+        assert f"{words} {changes[-1]:.3g}" in found["marks"]
     if topic.pane is None:
         panel.press("stop")
         panel.until(lambda p: p.state == "stopped", "Stop")

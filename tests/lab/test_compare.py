@@ -455,8 +455,8 @@ def test_gauges_are_grouped_as_the_panel_groups_them():
     ]
     labels = [line.label for line in lab._chart._plots["per head (nats)"].lines]
     assert labels == [
-        *("a, main", "a, main_half", "b, extra", "b, extra_half"),
-        *("c, main", "c, main_half"),
+        *("a, main", "a, main half", "b, extra", "b, extra half"),
+        *("c, main", "c, main half"),
     ]
 
 

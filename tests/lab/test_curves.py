@@ -187,6 +187,15 @@ def test_bounds_leave_a_single_outlier_out_and_extremes_do_not():
     assert low == pytest.approx(min(values), abs=0.5)
 
 
+@pytest.mark.parametrize(("peak", "is_shown"), [(1.3, True), (9.0, False)])
+def test_a_peak_that_is_not_far_is_within_the_bounds(peak, is_shown):
+    values = [step % 2 for step in range(300)]
+    values[150] = peak
+    low, high = grown(values, smoothing=0.9).bounds()
+    assert low == 0
+    assert (high == peak) is is_shown
+
+
 def test_a_schedule_is_not_noisy_and_a_gauge_is():
     schedule = [math.cos(math.pi * step / 3000) for step in range(3000)]
     assert not grown(schedule, looks_every=9).is_noisy

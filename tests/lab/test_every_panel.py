@@ -57,7 +57,7 @@ def test_every_live_knob_acts_on_the_next_update_as_its_formula_says(name):
         values = [value for _, turned, value in found["changes"] if turned == knob]
         assert len(set(values)) == 3
         assert min(found["unlike"][knob]) > topic.something
-        assert f"{knob} {values[-1]:.3g}" in found["marks"]
+        assert f"{lab.knobs[knob].words} {values[-1]:.3g}" in found["marks"]
 
 
 def test_a_restart_knob_acts_at_reset_and_not_before():

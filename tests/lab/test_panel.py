@@ -131,6 +131,22 @@ def failing_once(error):
 # -------------------------------------------------------------------------- buttons
 
 
+def test_a_run_that_a_callback_ends_says_so():
+    class Enough:
+        should_stop = False
+
+        def on_step_end(self, step, metrics):
+            self.should_stop = step == 4
+
+    lab = panel(callbacks=[Enough()])
+    lab.run()
+    assert (lab.state, shown(lab)) == ("done", 4)
+    assert "The run ended after step 4 of 6: a callback stopped it" in lab.message.value
+    lab = panel()
+    lab.run()
+    assert lab.message.value == ""
+
+
 def test_every_button_without_a_loop():
     lab = panel()
     story = []
@@ -319,7 +335,7 @@ def test_a_live_knob_acts_at_the_next_step_without_a_new_trace():
     rates = [record["learning_rate"] for record in lab.result.history]
     assert rates == pytest.approx([0.01] * 2 + [0.05] * 4)
     assert lab.result.trainer.trace_count == 1
-    assert lab._chart.marks == [(2, "learning_rate 0.05")]
+    assert lab._chart.marks == [(2, "learning rate 0.05")]
     assert lab.result.losses[:3] == panel().run().losses[:3]
     assert lab.result.losses[3:] != panel().run().losses[3:]
 
@@ -339,7 +355,7 @@ def test_a_live_knob_acts_on_the_loop_too():
     rates = [record["learning_rate"] for record in lab.result.history]
     assert rates == sorted(rates)
     assert lab.result.trainer.trace_count == 1
-    assert [text for _, text in lab._chart.marks] == ["learning_rate 0.05"]
+    assert [text for _, text in lab._chart.marks] == ["learning rate 0.05"]
 
 
 def test_a_restart_knob_says_so_and_acts_at_reset():

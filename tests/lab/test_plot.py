@@ -175,6 +175,19 @@ def test_a_single_outlier_does_not_flatten_the_rest():
     assert made.axes.get_ylim()[1] < 2e5
 
 
+def test_a_single_step_is_seen():
+    made = plot(curve([2.0]))
+    empty = np.array(plot(curve([])).pixels())
+    one = np.array(made.pixels())
+    assert (one != empty).any(axis=2)[20:200, 60:90].sum() > 10
+    markers = [line.get_marker() for line in made.axes.lines if len(line.get_xdata())]
+    assert "o" in markers
+    made = plot(curve([2.0, 3.0]))
+    made.png()
+    smooth = [artist for line, artist, _ in made._artists if artist in made.axes.lines]
+    assert [artist.get_marker() for artist in smooth] == [""]
+
+
 def test_a_dot_is_never_left_out():
     dots = curve([1.0] * 300 + [50.0] + [1.0] * 99)
     made = Plot("accuracy")

@@ -200,9 +200,9 @@ def test_a_run_without_steps_has_a_summary_too(store):
 
 def test_runs_are_numbered_and_named(store):
     first, second = begin(store), begin(store)
-    assert (first.name, second.name) == ("toy 1", "toy 2")
+    assert (first.name, second.name) == ("1 toy", "2 toy")
     store.remove(first)
-    assert begin(store).name == "toy 3"  # not a second "toy 2"
+    assert begin(store).name == "3 toy"  # not a second "2 toy"
     store.rename(second, "  wide ")
     assert "wide" in [run.name for run in again(store).runs()]
     with pytest.raises(ValueError, match="name is empty"):
@@ -218,7 +218,7 @@ def test_runs_come_in_the_order_in_which_they_began(store):
 def test_runs_of_one_experiment(store):
     begin(store)
     store.begin("other", {}, CONFIG)
-    assert [run.name for run in store.runs("other")] == ["other 1"]
+    assert [run.name for run in store.runs("other")] == ["1 other"]
 
 
 def test_a_pin_set_by_another_session_outlives_the_end_of_a_run(store):
@@ -242,7 +242,7 @@ def test_a_pin_set_by_another_session_outlives_the_end_of_a_run(store):
 def test_a_name_given_by_another_session_is_seen(store):
     run = begin(store)
     one, other = again(store), again(store)
-    assert one.runs()[0].name == "toy 1"
+    assert one.runs()[0].name == "1 toy"
     other.rename(run.id, "wide")
     assert [one.runs()[0].name, store.runs()[0].name] == ["wide", "wide"]
 
@@ -407,7 +407,7 @@ def test_csv_holds_every_number(store, tmp_path):
     two.extend([record(1, beta=0.5)])
     with to_csv([one, two], tmp_path / "runs.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["name"] for row in rows] == ["one, or so"] * 2 + ["toy 2"]
+    assert [row["name"] for row in rows] == ["one, or so"] * 2 + ["2 toy"]
     assert float(rows[0]["loss"]) == 0.1 + 0.2
     assert math.isnan(float(rows[1]["loss"]))
     assert (float(rows[1]["eval_loss"]), rows[0]["eval_loss"]) == (math.inf, "")

@@ -163,7 +163,7 @@ def test_break_even_is_cost_over_gain(slow, fast, steps):
         ((12, 500), (4, 100), 60, "at once", "fast as slow; its first call was no "
          "dearer."),
         ((4, 500), (12, 4500), 60, "never", "fast is 0.33 (0.33 to 0.33) times as fast "
-         "as slow; its first call is never earned back."),
+         "as slow, and its first call cost more, too."),
         ((4, 900), (12, 100), 60, "ahead for 100 steps", "its first call was cheaper, "
          "and so it is ahead for 100 steps."),
         ((4, 500), (4, 900), 60, "not shown", "fast and slow: no difference in speed "
