@@ -357,7 +357,7 @@ class Controls(Driver):
                 button.disabled = not allowed[name]
         self.progress.value = min(1.0, step / max(1, self.total))
         numbers = self._numbers()
-        if state in ACTIVE and step:
+        if state in ACTIVE and step > 1:  # the first call says nothing about the rest
             left = self._busy / step * max(0, self.total - step)
             numbers["ETA"] = f"{left:.0f} s"
         data = {

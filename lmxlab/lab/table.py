@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[str, str, Callable[[Any], str]]] = {
     "steps": ("steps", "", "{:,}".format),
     "traces": ("traces", "", "{:,}".format),
 }
-WIDTHS = ("60px", "76px", "70px", "60px", "58px", "50px", "44px")
+WIDTHS = ("60px", "74px", "68px", "60px", "58px", "50px", "44px")
 EXPORTS = {
     "csv": "every record of the runs as a table",
     "json": "the runs with settings and records",
@@ -39,7 +39,7 @@ UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset
 _WIDE = {"flex": "0 0 auto"}
 # Overlay, name, and two buttons come first, where a narrow page shows them: widths in
 # pixels, and what stands above them.
-FIRST = {"overlay": 54, "name": 120, "code": 54, "remove": 76}
+FIRST = {"overlay": 54, "name": 104, "code": 54, "remove": 76}
 MARGIN = 4  # of a widget, left and right together
 
 
