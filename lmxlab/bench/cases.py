@@ -157,12 +157,14 @@ def on_one_core(step: Step) -> Step:
     """
 
     def limited() -> Any:
-        before = os.environ.get("LMXLAB_STREAMS", "")  # empty is as good as absent
+        before = os.environ.pop("LMXLAB_STREAMS", None)
         os.environ["LMXLAB_STREAMS"] = "1"
         try:
             return step()
         finally:
-            os.environ["LMXLAB_STREAMS"] = before
+            del os.environ["LMXLAB_STREAMS"]
+            if before is not None:
+                os.environ["LMXLAB_STREAMS"] = before
 
     return limited
 

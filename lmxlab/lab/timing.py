@@ -18,6 +18,7 @@ from lmxlab.lab.measures import Equality, LossAt, Ratio, Timing
 from lmxlab.lab.run import Result
 from lmxlab.lab.tally import Tally
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Equality", "Findings", "LossAt", "Ratio", "Timing"]
 
@@ -110,12 +111,16 @@ class Findings:
         Raises:
             ValueError: If they share no round of timed steps.
         """
+        if not len(ratios := self._ratios(slow, fast)):
+            raise ValueError(f"{slow} and {fast} share no round of timed steps")
+        return Ratio.of(ratios)
+
+    def _ratios(self, slow: str, fast: str) -> NDArray[np.float64]:
+        """Return a ratio for each round in which both have timed steps."""
         one, other = (self.tally(name).costs() for name in (slow, fast))
         rounds = min(len(one), len(other))
         ratios = one[:rounds] / other[:rounds]
-        if not (shared := np.isfinite(ratios)).any():
-            raise ValueError(f"{slow} and {fast} share no round of timed steps")
-        return Ratio.of(ratios[shared])
+        return ratios[np.isfinite(ratios)]
 
     def speedup(self, slow: str, fast: str) -> float:
         """Return how many times as fast ``fast`` is: the median over the rounds."""
@@ -143,7 +148,7 @@ class Findings:
         timings = {n: t for n, t in self.timings.items() if n in (base, name)}
         if name == base:
             return "1", "–", f"{name} is the baseline."
-        if len(timings) < 2:
+        if len(timings) < 2 or not len(self._ratios(base, name)):
             return "–", "–", f"{name} against {base}: too few steps to time them."
         ratio, done = self.ratio(base, name), len(self.results[name].history)
         said = f"{name} is {ratio} times as fast as {base}"

@@ -88,6 +88,8 @@ def test_a_ratio_is_taken_in_the_rounds_that_both_had():
     runs = {"slow": run([8, 8, 1, 1, 1, 1]), "fast": run([2, 2, 9, 9, 9, 9])}
     assert Findings(runs, rounds=rounds).speedup("slow", "fast") == pytest.approx(4)
     rounds["fast"] = [7] * 6
+    said = Findings(runs, rounds=rounds).verdict("fast")
+    assert said == "fast against slow: too few steps to time them."
     with pytest.raises(ValueError, match="slow and fast share no round"):
         Findings(runs, rounds=rounds).ratio("slow", "fast")
 
