@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--compare", metavar="OLD.json", help="print the change since an earlier --json"
     )
     bench.add_argument(
-        "--quick", action="store_true", help="under a minute, with wider spreads"
+        "--quick", action="store_true", help="a minute or two, with wider spreads"
     )
     bench.add_argument(
         "--growth", action="store_true", help="measure how time grows with size, too"

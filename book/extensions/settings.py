@@ -32,10 +32,21 @@ def _row(field: Any) -> list[str]:
     about = field.metadata
     legal = ", ".join(f"``{choice}``" for choice in about["choices"] or ())
     if about["bounds"]:
-        low, high = (f"{end:g}" for end in about["bounds"])
+        low, high = map(_number, about["bounds"])
         legal = f"{'(' if about['exclusive_min'] else '['}{low}, {high}]"
     live = " Acts on a running model." if about["live"] else ""
     return [f"``{field.name}``", f"``{field.default!r}``", legal, about["help"] + live]
+
+
+def _number(value: float) -> str:
+    """Write a bound as a person would: 2**20 rather than 1.04858e+06."""
+    if isinstance(value, int) and value > 10_000:
+        power = value.bit_length() - 1
+        near = {2**power: "", 2 ** (power + 1) - 1: " - 1"}
+        if value in near:
+            return f"2**{power + bool(near[value])}{near[value]}"
+        return f"{value:,}"
+    return f"{value:g}"
 
 
 def add_table(

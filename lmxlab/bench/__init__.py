@@ -10,8 +10,8 @@
     panel              throughput in a panel with everything on, against a bare loop
     first_call         what the first step costs, with an empty and a full kernel cache
     rollouts           batched sampling, against mlx-lm's (the extra hub)
-    growth             time and memory against size (with --growth, a minute more)
-    parts              a step's operations, each by itself (with --parts, half a minute)
+    growth             time and memory against size (with --growth)
+    parts              a step's operations, each by itself (with --parts)
 
 Every number is a median with its spread. What is compared took turns (see
 :mod:`lmxlab.bench.timing`), so ratios hold on a busy machine too; milliseconds do not.
@@ -42,7 +42,7 @@ def measure(
     """Measure everything.
 
     Args:
-        quick: Fewer samples, and no cold start: under a minute instead of under five.
+        quick: Fewer samples, and no cold start: a minute or two instead of about five.
         growth: Whether to measure how time and memory grow with size too.
         parts: Whether to measure the operations of a step too.
         say: Told what comes next.

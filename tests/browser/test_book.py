@@ -196,15 +196,17 @@ def test_the_tables_of_performance_are_the_reports(chromium, address):
         words = seen.page.inner_text("article")
     card = json.loads((ROOT / "book" / "recorded" / "bench_gpu.json").read_text())
     sections = ["step_vs_bare", "compiled_vs_eager", "step_vs_plain", "blas", "parts"]
-    sections += ["streams", "step_vs_torch", "rollouts", "growth"]
+    sections += ["streams", "step_vs_torch", "rollouts", "growth", "memory"]
+    report["memory"] = report["growth"]
     report["parts"] = report["parts"]["large"]
     rows = [(name, *item) for name in sections for item in report[name].items()]
     rows += [("gpu", *item) for item in card["step_vs_torch"].items()]
-    last = {"growth": "slope_memory", "gpu": "ratio_compile", "parts": "library_ms"}
+    last = {"growth": "slope", "memory": "slope_memory", "gpu": "ratio_compile"}
+    last["parts"] = "library_ms"
     expected = []
     for section, case, found in rows:
         digits = 1 if section == "blas" else 2
-        name = f"{case} x {case}" if section == "blas" else case.replace("_", " ")
+        name = f"{case} x {case}" if section == "blas" else case.replace("_", "-")
         value = found[last.get(section, "ratio")]
         expected.append((name, float(f"{value:.{digits}f}")))
     assert shown == expected

@@ -68,7 +68,7 @@ def test_the_tangent_goes_through_zero_with_the_slope_given():
 
 def test_each_run_shows_what_it_was_given_and_what_was_true():
     figure = given_and_true(RUNS, 0.43)
-    assert "ends at 0% sorted" not in figure.axes[0].get_title()
+    assert "end at 0% sorted" not in figure.axes[0].get_title()
     for axes, (name, (given, true)) in zip(figure.axes, RUNS.items(), strict=True):
         assert axes.get_title().startswith(name)
         assert [list(line.get_ydata()) for line in axes.lines[:2]] == [given, true]

@@ -76,13 +76,13 @@ def learning(
     """Draw the accuracy of several runs, beside the share of hard rows that each saw.
 
     Args:
-        accuracy: Name of a run to steps and accuracies on uniform rows.
+        accuracy: Name of a run to steps and accuracies on hard rows (uniform bits).
         shares: The same names, to the share of hard rows of each step.
 
     Example:
         >>> figure = learning({"a": ([25], [0.5])}, {"a": [0.0, 1.0]})
         >>> [axes.get_ylabel() for axes in figure.axes]
-        ['accuracy on uniform rows', 'share of hard rows']
+        ['accuracy on hard rows', 'share of hard rows']
     """
     figure, (left, right) = plot(height=2.9, columns=2)
     for number, name in enumerate(accuracy):
@@ -90,7 +90,7 @@ def learning(
         left.plot(*accuracy[name], label=name, **look)
         right.plot(range(1, len(shares[name]) + 1), shares[name], **look)
     left.axhline(0.5, color=TEXT, linewidth=0.8)
-    left.set(xlabel="step", ylabel="accuracy on uniform rows", ylim=(0.4, 1.03))
+    left.set(xlabel="step", ylabel="accuracy on hard rows", ylim=(0.4, 1.03))
     right.set(xlabel="step", ylabel="share of hard rows", ylim=(-0.03, 1.05))
     left.legend(frameon=False, labelcolor=TEXT, fontsize=SIZE)
     return figure

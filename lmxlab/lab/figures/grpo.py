@@ -190,7 +190,8 @@ def given_and_true(
             label="truly sorted",
         )
         axes.axhline(before, color=TEXT, linewidth=1, linestyle=":", label="base model")
-        axes.set_title(f"{name}\nends at {np.mean(true[-5:]):.0%} sorted", size=SIZE)
+        ends = f"rollouts end at {np.mean(true[-5:]):.0%} sorted"
+        axes.set_title(f"{name}\n{ends}", size=SIZE)
         axes.set(ylim=(-0.04, 1.04), xlim=(1, max(2, len(given))))
         axes.set_xlabel("rollout", size=SIZE)
         if number:
