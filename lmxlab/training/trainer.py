@@ -13,8 +13,7 @@ in several processes for each one's rows (distributed.py), on several CPU cores 
 rows each (cpu_streams.py). ``train`` drains the generator; a live panel drains it from
 the notebook's event loop, and so can pause, step, re-tune and stop it.
 
-Simplified on purpose: weights and optimizer state in one precision. A loss may compute
-in another (precision.py).
+Simplified on purpose: one precision, except where the loss has its own (precision.py).
 """
 
 from collections import deque
