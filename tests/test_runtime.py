@@ -37,9 +37,6 @@ about["gflops"] = 2 * 256**3 / min(seconds) / 1e9
 about["warnings"] = [str(w.message) for w in caught]
 about["tempdir"] = tempfile.gettempdir()
 about["g++"] = shutil.which("g++")
-if os.environ.get("TEST_COMPILE"):
-    number = float(os.environ["TEST_COMPILE"])
-    mx.eval(mx.compile(lambda x: mx.exp(x) * number + mx.sin(x))(a))
 """
 
 

@@ -57,23 +57,28 @@ def measure(
     report: Report = {"machine": machine(), "quick": quick}
     effort = sections.QUICK if quick else sections.FULL
     for name, section in sections.SECTIONS.items():
-        say(f"{name}: {(section.__doc__ or '').splitlines()[0].rstrip('.')}")
+        say(f"{name}: {_purpose(section)}")
         report[name] = section(effort)
-    say(f"rollouts: {(rollouts.section.__doc__ or '').splitlines()[0].rstrip('.')}")
+    say(f"rollouts: {_purpose(rollouts.section)}")
     report["rollouts"] = rollouts.section(quick=quick)
     if growth:
         from lmxlab.bench import growth as sizes
 
-        say(f"growth: {(sizes.section.__doc__ or '').splitlines()[0].rstrip('.')}")
+        say(f"growth: {_purpose(sizes.section)}")
         report["growth"] = sizes.section(seconds=2.0 if quick else 12.0)
     if parts:
         from lmxlab.bench import parts as operations
 
-        say(f"parts: {(operations.section.__doc__ or '').splitlines()[0].rstrip('.')}")
+        say(f"parts: {_purpose(operations.section)}")
         report["parts"] = operations.section(quick=quick)
     report["machine"]["load_after"] = list(os.getloadavg())
     report["seconds"] = time.perf_counter() - started
     return report
+
+
+def _purpose(section: Callable[..., Any]) -> str:
+    """Return the first sentence of what a section is for."""
+    return (section.__doc__ or "").splitlines()[0].rstrip(".")
 
 
 def machine() -> dict[str, Any]:

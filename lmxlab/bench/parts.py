@@ -43,7 +43,6 @@ class Parts:
     """
 
     def __init__(self, case: Case) -> None:
-        self.case = case
         self.calls: dict[str, timing.Step] = {}
         self.times: dict[str, int] = {}
         model = case.model()
