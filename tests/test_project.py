@@ -27,10 +27,11 @@ MAX_LINES = 400
 # runtime, which prepares the process, serves all and knows none.
 LAYERS = {
     "runtime": {"kernel_compiler", "private_folder"},
+    "rehearsal": {"runtime", "kernel_compiler"},
     "core": {"runtime"},
     "models": {"core", "runtime"},
     "data": {"runtime"},
-    "training": {"models", "core", "data", "runtime"},
+    "training": {"models", "core", "data", "rehearsal", "runtime"},
     "lab": {"training", "models", "core", "data", "runtime"},
 }
 # Measures a panel; whoever imports it does so inside a function, as with lab itself.

@@ -185,7 +185,7 @@ def test_an_unwritable_cache_folder_is_survived(tmp_path):
 
 @linux_cpu
 def test_kernels_are_built_into_a_private_folder_beforehand(tmp_path):
-    environment = clean_environment(LMXLAB_CACHE=str(tmp_path))
+    environment = clean_environment(LMXLAB_CACHE=str(tmp_path), LMXLAB_AHEAD="off")
     command = [sys.executable, "-m", "lmxlab.cli", "warm"]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     (cache,) = (tmp_path / "kernels").iterdir()

@@ -16,6 +16,7 @@ batches that are worth it: below ``FLOPS`` the streams cost more than they save.
 """
 
 from collections.abc import Callable
+import os
 import threading
 from typing import Any
 
@@ -31,7 +32,8 @@ from mlx.utils import tree_map
 FLOPS = 3e8  # of a part at the least; 6 for each weight and token (Kaplan et al. 2020)
 BY_ROWS: tuple[LossFn, ...] = (next_token_loss, chunked_next_token_loss)
 _DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Dropout3d)
-_of_thread = threading.local()  # a stream belongs to the thread that made it
+_of_thread = threading.local()  # a stream belongs to the thread that made it,
+#                                 and to the process, should that be copied
 
 ValueAndGrad = Callable[..., tuple[tuple[mx.array, Metrics], Any]]
 
@@ -110,9 +112,9 @@ def on_streams(
 
 def _streams(count: int) -> list[mx.Stream]:
     runtime.one_blas_thread()
-    streams: list[mx.Stream] = getattr(_of_thread, "streams", [])
-    if not streams:
-        streams = _of_thread.streams = [mx.default_stream(mx.Device(mx.cpu))]
+    made: dict[int, list[mx.Stream]] = vars(_of_thread).setdefault("made", {})
+    default = mx.default_stream(mx.Device(mx.cpu))
+    streams = made.setdefault(os.getpid(), [default])
     while len(streams) < count:
         streams.append(mx.new_stream(mx.Device(mx.cpu)))
     return streams[:count]

@@ -6,13 +6,16 @@ each function is kept under all of these, and is traced again when one has chang
 """
 
 from collections.abc import Callable
+import re
 import threading
 from typing import Any
 
+from lmxlab.rehearsal import compile_ahead
 from lmxlab.training.state import RandomStream, arrays, places
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+from mlx.utils import tree_flatten
 
 
 class Programs:
@@ -22,6 +25,8 @@ class Programs:
         model: Captured whole.
         optimizer: Captured whole; its state must be initialised.
         extra: Another container of arrays to capture, such as live settings.
+        about: What the functions compute, such as the name of the loss. Where another
+            process has seen the like, it is taken for granted that their kernels exist.
         compiled: Whether to compile; otherwise each call runs the function itself.
 
     Example:
@@ -40,14 +45,15 @@ class Programs:
         model: nn.Module,
         optimizer: optim.Optimizer,
         extra: Any,
-        *,
-        compiled: bool,
+        about: str = "",
+        compiled: bool = True,
     ) -> None:
         """Nothing is traced yet."""
         self.model = model
         self.optimizer = optimizer
         self.extra = extra
         self.compiled = compiled
+        self.about = about
         self._programs: dict[Any, Callable[..., Any]] = {}
         self._seen: set[Any] = set()
         self._thread = threading.get_ident()
@@ -104,6 +110,8 @@ class Programs:
                 mx.compile(body, inputs=state, outputs=state) if self.compiled else body
             )
         try:
+            if self.compiled:
+                self._rehearse(name, self._programs[key], args, stream, buffers)
             with stream:
                 result = self._programs[key](*args)
         except BaseException as error:
@@ -113,6 +121,36 @@ class Programs:
             raise
         self._seen.add(signature)
         return result, first
+
+    def _rehearse(
+        self,
+        name: str,
+        program: Callable[..., Any],
+        args: tuple[Any, ...],
+        stream: RandomStream,
+        buffers: Any,
+    ) -> None:
+        """Have a program's kernels compiled together, if its like never ran here."""
+        given = [self.snapshot(), args, buffers or {}, stream.key]
+
+        def compute() -> None:
+            with stream:
+                result = program(*args)
+            mx.eval(result, self.snapshot(), buffers or {})
+
+        captured: Any = tree_flatten([self.model.state, self.optimizer.state])
+        kinds = sorted(
+            {
+                (re.sub(r"\d+", "", path), array.ndim, str(array.dtype))
+                for path, array in captured
+                if isinstance(array, mx.array)
+            }
+        )
+        config = re.sub(r"\d+", "", repr(getattr(self.model, "config", "")))
+        about = [type(self.model), config, type(self.optimizer), self.about, kinds]
+        shapes = [(array.ndim, array.dtype) for array in arrays(args)]
+        mx.eval(given)  # a copy of this process cannot compute what is left undone
+        compile_ahead(repr((name, about, shapes, len(arrays(buffers or {})))), compute)
 
     def refresh(self) -> None:
         """Look again where the arrays are; needed only after adding modules."""

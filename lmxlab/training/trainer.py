@@ -109,8 +109,8 @@ class Trainer:
         self._stopping = False
         self._flags = {"stopping": mx.array(0.0)}  # goes round with the gradients
         self._random = RandomStream(config.seed)
-        knobs = [self.live, self._flags]
-        self._run = Programs(model, self.optimizer, knobs, compiled=config.compile_step)
+        knobs, about = [self.live, self._flags], getattr(loss_fn, "__qualname__", "")
+        self._run = Programs(model, self.optimizer, knobs, about, config.compile_step)
         self._accumulated = Accumulation(self._run, self._loss_and_grads, self._apply)
         self._source = Source(config)
         self._clock = StepClock()
