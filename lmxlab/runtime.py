@@ -16,9 +16,9 @@ On Metal and CUDA neither is needed and neither runs. A failure never stops the 
 it is a line in ``preparation().notes``, which ``lmxlab doctor`` prints.
 
 Environment: ``LMXLAB_BLAS`` (``off``, or the path of a BLAS), ``LMXLAB_JIT`` (``off``),
-``LMXLAB_CACHE`` (a folder instead of ``~/.cache/lmxlab``), ``LMXLAB_AHEAD`` (``off``: no
-kernels compiled together beforehand, see :mod:`lmxlab.rehearsal`), ``LMXLAB_STREAMS``
-(how many cores a large step may use; by default all).
+``LMXLAB_CACHE`` (a folder instead of ``~/.cache/lmxlab``), ``LMXLAB_AHEAD`` (``off``:
+kernels one by one, see :mod:`lmxlab.rehearsal`), ``LMXLAB_STREAMS`` (how many cores a
+large step may use; by default all).
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CBLAS_SYMBOLS = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm")
-
 
 
 @dataclass
