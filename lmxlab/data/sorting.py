@@ -15,8 +15,15 @@ mean over the 2n + 1 targets of a row is
     (H(row) - H(first digit)) / (2n + 1)
         = ((n - 1) ln 10 + H(answer | prompt)) / (2n + 1)
 
-which is 0.7796 nats per token for three digits: H(answer | prompt) is ln 3 for most
-prompts, and less where answers coincide.
+which is 0.7796 nats per token for three digits. H(answer | prompt) is ln 3 where the
+three answers differ, less where two coincide, and 0 where all do. Of the 1,000 prompts
+of three digits 480 have three different answers, 510 have two and 10 have one:
+
+    >>> from collections import Counter
+    >>> from itertools import product
+    >>> prompts = product(range(10), repeat=3)
+    >>> Counter(len({tuple(sorted(p)), p[::-1], p}) for p in prompts)
+    Counter({2: 510, 3: 480, 1: 10})
 
 Simplified on purpose: every prompt has n digits, so no row needs padding.
 """
@@ -147,11 +154,32 @@ class SortingWorld(World):
         return self._spelled(self._held_out[:count])
 
     def encode(self, text: str) -> TokenArray:
-        """Return the token IDs of text such as ``"528>258."``, shape (N,) int32."""
+        """Return the token IDs of a text.
+
+        Args:
+            text: Digits, ``>`` and ``.``, such as ``"528>258."``.
+
+        Returns:
+            IDs, shape (N,) int32, one for each character.
+
+        Raises:
+            ValueError: At the first other character.
+        """
         return TOKENIZER.encode(text)
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Return the text of token IDs, shape (N,)."""
+        """Return the text of token IDs.
+
+        Args:
+            ids: IDs in [0, 12), shape (N,).
+
+        Returns:
+            The text, of N characters.
+
+        Raises:
+            ValueError: If an ID is out of range or ids is not 1-D.
+            TypeError: If ids are not integers.
+        """
         return TOKENIZER.decode(ids)
 
     def _spelled(self, numbers: npt.NDArray[np.int64]) -> TokenArray:
