@@ -60,11 +60,19 @@ class Resumable(Protocol):
     """
 
     def state(self) -> dict[str, int]:
-        """Return the position as plain data that JSON can hold."""
+        """Return the position as plain data that JSON can hold.
+
+        Returns:
+            A dict for :meth:`restore`. The caller need not know its keys.
+        """
         ...
 
     def restore(self, state: dict[str, int]) -> None:
-        """Continue from a position that `state` returned."""
+        """Continue from a saved position.
+
+        Args:
+            state: What :meth:`state` returned, here or in another process.
+        """
         ...
 
 
@@ -75,6 +83,9 @@ class BatchIterator(Iterator[Batch]):
         draw: ``draw(rng, batch_size)`` returns one batch, using no other randomness.
         batch_size: Rows in each batch.
         seed: Integer in [0, 2**63).
+
+    Attributes:
+        position: Number of the next batch, from 0, which is how many were drawn.
 
     Raises:
         ValueError: If batch_size < 1 or the seed is out of range.
@@ -158,6 +169,10 @@ class TokenDataset:
         stride: Distance between window starts. 1 allows every offset; seq_len gives
             windows whose targets do not overlap; a sentence length starts every row
             at a sentence.
+
+    Attributes:
+        tokens: The text, shape (N,) int32.
+        n_windows: How many windows there are, ``(N - seq_len - 1) // stride + 1``.
 
     Raises:
         ValueError: If tokens is empty, not 1-D, too short for one window, or holds IDs
@@ -333,6 +348,9 @@ def at_least(name: str, value: int, low: int) -> int:
         name: The argument's name.
         value: What was given.
         low: The smallest legal value.
+
+    Returns:
+        The argument as a Python integer, also if it was one of NumPy's.
 
     Raises:
         TypeError: If it is no integer.

@@ -1,7 +1,7 @@
 """The oracle of the story world: is a sample a story, the right one, a kind one?
 
-It parses words, and shares nothing with the generator but the word lists, so that each
-is a check of the other.
+The oracle parses words and shares nothing with the generator but the word lists, so
+that each checks the other.
 """
 
 from collections.abc import Iterable
@@ -46,8 +46,7 @@ def judge(sample: str | npt.ArrayLike) -> Verdict:
             ungrammatical, not an error. Cut a longer sample after its full stop.
 
     Returns:
-        The verdict. It parses words and shares nothing with the generator but the
-        word lists, so each is a check of the other.
+        The verdict.
 
     Raises:
         ValueError: If IDs have more than one dimension; see `survey`.

@@ -139,7 +139,7 @@ class MarkovWorld(World):
             seed: Integer of at least 0; shares no randomness with ``batches``.
 
         Returns:
-            Token ids, shape (n_tokens,) int32.
+            Token IDs, shape (n_tokens,) int32.
 
         Raises:
             ValueError: If n_tokens < 2 or the seed is negative.
@@ -163,7 +163,7 @@ class MarkovWorld(World):
         """Return the true distribution after each token of some rows.
 
         Args:
-            inputs: Token ids, shape (B, T).
+            inputs: Token IDs, shape (B, T).
 
         Returns:
             p(next | the row so far), shape (B, T, V). A model's excess loss over the
@@ -194,7 +194,7 @@ class MarkovWorld(World):
         """Return the true distribution of the token that follows a prefix.
 
         Args:
-            prefix: Token ids from somewhere in a text, shape (L,); may be empty.
+            prefix: Token IDs from somewhere in a text, shape (L,); may be empty.
 
         Returns:
             Probabilities, shape (V,), summing to 1.

@@ -110,6 +110,9 @@ class ParityWorld(World):
     def hard(self) -> "ParityWorld":
         """Return the same hidden bits with uniform inputs.
 
+        Returns:
+            A world with the same subset, in which a bit is 1 with probability 0.5.
+
         Example:
             >>> round(ParityWorld(ones=0.1).hard().chance_loss, 4)  # ln 2
             0.6931

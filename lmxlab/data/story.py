@@ -60,10 +60,12 @@ WORDS = tuple(
 )
 TOKENIZER = WordTokenizer(WORDS)
 SENTENCE_LENGTH = 14
-PROMPT_LENGTH = 9  # up to the second {n}: what kind and unkind endings share
+PROMPT_LENGTH = 9
+"""Tokens of a story before its ending, 9: up to and including the second {n}."""
 
 _CHOICES = (len(NAMES), len(NAMES) - 1, len(ADJECTIVES), len(THINGS), len(ENDINGS))
 N_STORIES = math.prod(_CHOICES)
+"""How many stories there are, 54,000."""
 
 _NAME_IDS = TOKENIZER.encode(" ".join(NAMES))
 _ADJECTIVE_IDS = TOKENIZER.encode(" ".join(ADJECTIVES))
@@ -293,10 +295,13 @@ def _checked_seq_len(layout: Layout, seq_len: int | None) -> int:
 
 
 def word(token: int) -> str:
-    """Return the word of an ID, or ``<ID>`` for one outside the vocabulary.
+    """Return the word of an ID.
 
     Args:
         token: Any integer.
+
+    Returns:
+        The word, or ``<ID>`` for an ID outside the vocabulary.
 
     Example:
         >>> word(1), word(99)

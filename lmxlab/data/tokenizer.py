@@ -33,11 +33,25 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> TokenArray:
-        """Return the IDs of text, shape (N,) int32."""
+        """Return the IDs of a text.
+
+        Args:
+            text: What to encode.
+
+        Returns:
+            IDs, shape (N,) int32.
+        """
         ...
 
     def decode(self, ids: npt.ArrayLike) -> str:
-        """Return the text of IDs, shape (N,)."""
+        """Return the text of IDs.
+
+        Args:
+            ids: IDs in [0, vocab_size), shape (N,).
+
+        Returns:
+            The text.
+        """
         ...
 
 
