@@ -48,7 +48,9 @@ class TrainConfig:
         live=True,
     )
     warmup_steps: int = setting(
-        100, "Updates over which the learning rate rises from 0.", bounds=(0, 10**9)
+        100,
+        "Updates over which the learning rate rises from 0 (wsd: from lr_floor).",
+        bounds=(0, 10**9),
     )
     max_steps: int = setting(
         1000, "Updates in the whole run.", bounds=(1, 10**9), slider=(50, 2000)
@@ -100,7 +102,7 @@ class TrainConfig:
     )
     lr_floor: float = setting(
         0.0,
-        "Where the schedule ends, as a share of the learning rate.",
+        "Where the schedule ends (all but constant), as a share of the learning rate.",
         bounds=(0.0, 1.0),
     )
     decay_fraction: float = setting(
@@ -120,7 +122,11 @@ class LossConfig:
     """The settings of the topics' losses and data: what a panel's knobs are made from.
 
     No function takes a whole one. Each takes the settings it needs, and while a run
-    goes on they are read from arrays that a knob may change (see live.py).
+    goes on they are read from arrays that a knob may change
+    (:mod:`lmxlab.training.live`). A default is what a panel starts with, not always
+    the function's: with the plain loss of :func:`~lmxlab.training.dpo.dpo_loss`, where
+    ``nll_weight`` is 0, chosen texts may become less likely. ``label_smoothing`` stops
+    at 0.49, since a slider reaches its ends and 0.5 itself is not legal.
 
     Raises:
         TypeError: If a value has the wrong type.
@@ -141,7 +147,7 @@ class LossConfig:
     )
     nll_weight: float = setting(
         1.0,
-        "DPO: weight of the chosen completion's own cross-entropy.",
+        "DPO: weight of the chosen completion's own cross-entropy; 0 is plain DPO.",
         bounds=(0.0, 1e3),
         slider=(0.0, 5.0),
         live=True,

@@ -4,7 +4,9 @@
 
 * Weight decay is decoupled for every rule (Loshchilov and Hutter, arXiv:1711.05101),
   and skips biases, norms and embeddings: vectors, and what has ``embed`` in its path.
-* Adam corrects its bias. MLX leaves that off: the first step is 3.2 times too long.
+* Adam corrects its bias. MLX leaves that off, which multiplies the first step by
+  ``(1 - beta1) / sqrt(1 - beta2)``: 0.45 for the betas 0.9 and 0.95 of
+  :class:`~lmxlab.training.config.TrainConfig`, 3.2 for 0.9 and 0.999.
 * Adafactor obeys the learning rate. MLX ignores it unless told not to.
 
 The learning rate and the weight decay are read from arrays in a dictionary (``live``).
@@ -30,16 +32,19 @@ def create_schedule(config: TrainConfig, live: Live | None = None) -> Schedule:
     """Return the learning rate as a function of the number of updates already done.
 
     With ``t`` updates done, ``W`` warm-up steps, ``N`` steps in all, peak ``eta`` and
-    ``x = min(1, (t - W) / (N - W))``:
+    floor ``m`` (``lr_floor``, a share of the peak):
 
-    * warm-up: ``eta * t / W`` while ``t < W``. The first update has ``t = 0`` and so
-      moves no weight: it only fills the optimizer's moments.
-    * constant: ``eta``; linear: ``eta * (1 - x)``; cosine:
-      ``eta * 0.5 * (1 + cos(pi * x))``. The floor ``m`` makes it ``m + (1 - m) * ...``.
-    * wsd (warm-up, stable, decay): ``eta`` until the last ``D`` steps, then
-      ``m + (1 - m) * f(x)`` with ``x = (t - N + D) / D`` and ``f`` one of ``1 - x``,
-      ``0.5 * (1 + cos(pi * x))``, ``1 - sqrt(x)`` (arXiv:2405.18392). The warm-up
-      starts at the floor too.
+    * warm-up, while ``t < W``: ``eta * t / W``; in wsd ``eta * (m + (1 - m) * t / W)``.
+      Where that starts at 0, the first update moves no weight: it only fills the
+      optimizer's moments.
+    * constant: ``eta``.
+    * linear and cosine: ``eta * (m + (1 - m) * f(x))`` with
+      ``x = min(1, (t - W) / (N - W))`` and ``f(x)`` either ``1 - x`` or
+      ``0.5 * (1 + cos(pi * x))``.
+    * wsd (warm-up, stable, decay): ``eta`` until the last ``D`` steps
+      (``decay_fraction`` of ``N``), then ``eta * (m + (1 - m) * f(x))`` with
+      ``x = min(1, (t - N + D) / D)`` and ``f(x)`` one of ``1 - x``,
+      ``0.5 * (1 + cos(pi * x))``, ``1 - sqrt(x)`` (arXiv:2405.18392).
 
     ``W = 0`` is no warm-up; ``N <= W`` is nothing but warm-up.
 
