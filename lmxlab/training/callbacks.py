@@ -35,19 +35,37 @@ class Callback(Protocol):
     """
 
     def on_train_begin(self, config: TrainConfig) -> None:
-        """Run before the first step."""
+        """Run before the first step.
+
+        Args:
+            config: The run's settings.
+        """
         return
 
     def on_step_end(self, step: int, metrics: Record) -> None:
-        """Run after each update, with its record."""
+        """Run after each update.
+
+        Args:
+            step: Number of the update, from 1.
+            metrics: Its record; what is added to it stays in the history.
+        """
         return
 
     def on_eval_end(self, step: int, metrics: Record) -> None:
-        """Run after each evaluation, with the record that holds ``eval_loss``."""
+        """Run after each evaluation, and before that update's ``on_step_end``.
+
+        Args:
+            step: Number of the update that was evaluated, from 1.
+            metrics: Its record, with ``eval_loss`` in it.
+        """
         return
 
     def on_train_end(self, history: list[Record]) -> None:
-        """Run once at the end, also after an error, an interrupt or ``stop()``."""
+        """Run once at the end, also after an error, an interrupt or ``stop()``.
+
+        Args:
+            history: The records of all updates so far, in order.
+        """
         return
 
 
@@ -57,7 +75,7 @@ def notify(callbacks: Sequence[Any], event: str, *args: Any) -> None:
     The error goes on once all have been told.
 
     Args:
-        callbacks: In order.
+        callbacks: They are called in this order.
         event: The method's name.
         *args: Its arguments.
 
@@ -83,7 +101,10 @@ def needs_weights(callbacks: Sequence[Any], step: int) -> bool:
 
     Args:
         callbacks: Any of them may lack the method.
-        step: The step.
+        step: Number of the update.
+
+    Returns:
+        Whether the method of any is true for the step.
 
     Example:
         >>> needs_weights([MetricsLogger(1)], 1)
@@ -114,7 +135,12 @@ class MetricsLogger(Callback):
         self.log_interval = _interval(log_interval, least=0)
 
     def on_step_end(self, step: int, metrics: Record) -> None:
-        """Print the record of every ``log_interval``-th step."""
+        """Print the record of every ``log_interval``-th step.
+
+        Args:
+            step: Number of the update.
+            metrics: Its record, of which it prints what is there.
+        """
         if not self.log_interval or step % self.log_interval:
             return
         parts = [f"step {step}", f"loss {metrics['loss']:.4f}"]
@@ -127,7 +153,12 @@ class MetricsLogger(Callback):
         print(" | ".join(parts))
 
     def on_eval_end(self, step: int, metrics: Record) -> None:
-        """Print the evaluation's loss."""
+        """Print the evaluation's loss.
+
+        Args:
+            step: Number of the update.
+            metrics: Its record, with ``eval_loss`` in it.
+        """
         print(f"step {step} | eval loss {metrics['eval_loss']:.4f}")
 
 
@@ -171,7 +202,12 @@ class EarlyStopping(Callback):
         self.should_stop = False
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run must remember."""
+        """Return what a resumed run must remember.
+
+        Returns:
+            ``best``, the lowest loss; ``waited``, how many evaluations were not better
+            since then; and ``evaluations``, how many there were in all.
+        """
         return {
             "best": self.best,
             "waited": self.waited,
@@ -189,11 +225,20 @@ class EarlyStopping(Callback):
         self.evaluations = state["evaluations"]
 
     def on_train_begin(self, config: TrainConfig) -> None:
-        """Forget an earlier run."""
+        """Forget an earlier run.
+
+        Args:
+            config: The run; not looked at.
+        """
         self._reset()
 
     def on_eval_end(self, step: int, metrics: Record) -> None:
-        """Compare with the best loss so far."""
+        """Compare with the best loss so far, and ask to stop when it is time.
+
+        Args:
+            step: Number of the update.
+            metrics: Its record, with ``eval_loss`` in it.
+        """
         self.evaluations += 1
         if metrics["eval_loss"] < self.best - self.min_delta:
             self.best = metrics["eval_loss"]
@@ -205,7 +250,11 @@ class EarlyStopping(Callback):
             self.stopped_step = step
 
     def on_train_end(self, history: list[Record]) -> None:
-        """Say so if there was nothing to judge by."""
+        """Warn if there was nothing to judge by.
+
+        Args:
+            history: All records; a run without any gets no warning.
+        """
         if history and not self.evaluations:
             warnings.warn(
                 "EarlyStopping saw no evaluation: pass eval_data, and an eval_interval "
@@ -250,7 +299,13 @@ class ThroughputMonitor(Callback):
         self._rates: deque[float] = deque(maxlen=log_interval)
 
     def on_step_end(self, step: int, metrics: Record) -> None:
-        """Add a step to the window."""
+        """Add a step to the window, and print the median when a line is due.
+
+        Args:
+            step: Number of the update.
+            metrics: Its record, with ``step_seconds`` in it and, if the monitor was
+                not given them, ``tokens``.
+        """
         if "first_call_seconds" in metrics:
             self.first_call_seconds += metrics["first_call_seconds"]
         else:

@@ -112,10 +112,13 @@ def load_run(path: str | os.PathLike[str], trainer: Trainer) -> dict[str, Any]:
 
 
 def latest(folder: str | os.PathLike[str]) -> Path | None:
-    """Return the checkpoint of the last step in a run's folder, or None.
+    """Find the checkpoint of the last step in a run's folder.
 
     Args:
-        folder: Of a :class:`Checkpointing`.
+        folder: The one that a :class:`Checkpointing` writes to.
+
+    Returns:
+        The checkpoint's own folder, or None if there is no checkpoint.
 
     Example:
         >>> import tempfile
@@ -180,7 +183,11 @@ class Checkpointing(Callback):
         self._written = 0  # records in the history file
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run must remember."""
+        """Return what a resumed run must remember.
+
+        Returns:
+            ``best_loss``.
+        """
         return {"best_loss": self.best_loss}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -192,7 +199,11 @@ class Checkpointing(Callback):
         self.best_loss = state["best_loss"]
 
     def on_train_begin(self, config: TrainConfig) -> None:
-        """Take the interval from the config."""
+        """Take the interval from the config.
+
+        Args:
+            config: Gives ``checkpoint_interval``.
+        """
         self._interval = config.checkpoint_interval
 
     def resume(self, trainer: Trainer) -> None:
@@ -231,23 +242,44 @@ class Checkpointing(Callback):
         self._trainer = trainer
 
     def needs_weights(self, step: int) -> bool:
-        """Return whether this step is written."""
+        """Tell the trainer which steps are written.
+
+        Args:
+            step: Number of an update.
+
+        Returns:
+            Whether a checkpoint follows it.
+        """
         return step % self._interval == 0
 
     def on_eval_end(self, step: int, metrics: Record) -> None:
-        """Keep the weights if they are the best so far."""
+        """Keep the weights if they are the best so far.
+
+        Args:
+            step: Number of the update; not looked at.
+            metrics: Its record, with ``eval_loss`` in it.
+        """
         if metrics["eval_loss"] < self.best_loss:
             self.best_loss = metrics["eval_loss"]
             if self.keep_best and self._trainer is not None:
                 save_run(self.folder / BEST, self._trainer, {"eval": metrics})
 
     def on_step_end(self, step: int, metrics: Record) -> None:
-        """Write a checkpoint if it is time."""
+        """Write a checkpoint if it is time.
+
+        Args:
+            step: Number of the update.
+            metrics: Its record; not looked at.
+        """
         if self.needs_weights(step):
             self._save()
 
     def on_train_end(self, history: list[Record]) -> None:
-        """Write where the run ended, however it did."""
+        """Write where the run ended, however it did.
+
+        Args:
+            history: All records; not looked at, the trainer has them.
+        """
         if self._trainer is not None and self._trainer.step > max(0, self._saved_step):
             self._save()
 

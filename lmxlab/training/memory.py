@@ -17,6 +17,7 @@ from lmxlab.training.record import Record
 import mlx.core as mx
 
 MIB = 2**20
+"""Bytes in a mebibyte."""
 
 
 def working_memory(work: Callable[[], Any]) -> int:
@@ -29,7 +30,8 @@ def working_memory(work: Callable[[], Any]) -> int:
         Bytes, without those that were in use before.
 
     Example:
-        >>> working_memory(lambda: mx.zeros((1024, 1024)) + 1) // MIB
+        >>> work = lambda: mx.zeros((1024, 1024)) + 1  # 2**20 numbers of 4 bytes
+        >>> working_memory(work) // MIB  # bytes as MiB
         4
     """
     mx.synchronize()  # a GPU may still be at what was asked for before
@@ -61,10 +63,19 @@ class PeakMemory(Callback):
         self._held = 0
 
     def on_train_begin(self, config: TrainConfig) -> None:
-        """Note what is in use before the first step."""
+        """Note what is in use before the first step.
+
+        Args:
+            config: The run; not looked at.
+        """
         mx.reset_peak_memory()
         self._held = mx.get_active_memory()
 
     def on_step_end(self, step: int, metrics: Record) -> None:
-        """Add ``peak_memory_mib`` to the record."""
+        """Add ``peak_memory_mib`` to the record.
+
+        Args:
+            step: Number of the update; not looked at.
+            metrics: Its record, changed in place.
+        """
         metrics["peak_memory_mib"] = max(0, mx.get_peak_memory() - self._held) / MIB
