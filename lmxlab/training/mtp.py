@@ -1,21 +1,21 @@
 """Multi-token prediction: extra heads that look further ahead than the next token.
 
-With inputs x and targets y (y_i = x_{i+1}) of length T and the hidden states h^0 of the
-base model, depth k = 1..D works on the positions i = 0..T-k-1:
+With inputs x and targets y (y[i] = x[i + 1]) of length T and the hidden states h[0] of
+the base model, depth k = 1 .. D works on the positions i = 0 .. T - k - 1:
 
-    h'^k_i = W_k [RMSNorm(h^{k-1}_i); RMSNorm(Emb(y_{i+k-1}))]
-    h^k    = norm(CausalBlock_k(h'^k))
-    loss_k = mean_i of -log softmax(Head(h^k_i))[y_{i+k}]
-    total  = main_loss + mtp_weight * mean_k(loss_k)
+    u[k][i] = W[k] concat(RMSNorm(h[k - 1][i]), RMSNorm(Emb(y[i + k - 1])))
+    h[k]    = norm(CausalBlock[k](u[k]))
+    loss[k] = mean over i of -log softmax(Head(h[k][i]))[y[i + k]]
+    total   = main_loss + mtp_weight * mean over k of loss[k]
 
-The base model predicts y_i from x_0..x_i. Depth 1 is told y_i as well and predicts
-y_{i+1}, depth 2 is told y_{i+1} and predicts y_{i+2}: each depth keeps the whole causal
-chain and drops one position more. Embedding and output head are those of the base
-model (DeepSeek-V3, arXiv:2412.19437, section 2.2; parallel heads without the chain:
-Gloeckle et al. 2024, arXiv:2404.19737).
+The base model predicts y[i] from x[0] .. x[i]. Depth 1 is told y[i] as well and
+predicts y[i + 1], depth 2 is told y[i + 1] and predicts y[i + 2]: each depth keeps the
+whole causal chain and drops one position more. Embedding and output head are those of
+the base model (DeepSeek-V3, arXiv:2412.19437, section 2.2; parallel heads without the
+chain: Gloeckle et al. 2024, arXiv:2404.19737).
 
-For inference the heads are dropped, or draft for speculative.py. Left out: heads that
-share their block, and a head that is told several tokens at once.
+For inference the heads are dropped, or draft for :mod:`lmxlab.training.speculative`.
+Left out: heads that share their block, and a head that is told several tokens at once.
 """
 
 from typing import Any
@@ -32,7 +32,7 @@ import mlx.nn as nn
 class MTPHead(nn.Module):
     """One depth: hidden states and the token after each, to the next hidden states.
 
-        h^k = norm(CausalBlock(W [RMSNorm(h^{k-1}); RMSNorm(emb)]))
+        h[k] = norm(CausalBlock(W concat(RMSNorm(h[k - 1]), RMSNorm(emb))))
 
     The norm at the end is the head's own. The paper's equations leave it out, but
     ``LanguageModel`` hands out its hidden states *after* its final norm and
@@ -64,14 +64,14 @@ class MTPHead(nn.Module):
         """Look one token further.
 
         Args:
-            h: Hidden states h^{k-1} of the depth before, (B, T, d_model).
+            h: Hidden states h[k - 1] of the depth before, (B, T, d_model).
             prev_embed: Embedding of the last token that this depth is told, the one
                 that the depth before predicts, (B, T, d_model).
             mask: Additive attention mask that broadcasts to (B, 1, T, T). It replaces
                 the causal one, which None stands for.
 
         Returns:
-            Hidden states h^k (B, T, d_model), ready for ``to_logits``.
+            Hidden states h[k] (B, T, d_model), ready for ``to_logits``.
         """
         return self.extend(h, prev_embed, mask)[0]
 
@@ -82,16 +82,18 @@ class MTPHead(nn.Module):
         mask: mx.array | None = None,
         cache: KVCache | None = None,
     ) -> tuple[mx.array, KVCache]:
-        """Do the same for T new positions after S earlier ones, as a draft does.
+        """Look one token further from T new positions after S earlier ones.
 
         Args:
-            h: As in the call.
-            prev_embed: As in the call.
-            mask: As in the call, (B, 1, T, S + T).
-            cache: Keys and values of the S earlier positions.
+            h: Hidden states h[k - 1] of the depth before, (B, T, d_model).
+            prev_embed: Embedding of the last token that this depth is told, the one
+                that the depth before predicts, (B, T, d_model).
+            mask: Additive attention mask that broadcasts to (B, 1, T, S + T). It
+                replaces the causal one, which None stands for.
+            cache: Keys and values of the S earlier positions; None if S = 0.
 
         Returns:
-            Hidden states (B, T, d_model), and the cache of all S + T positions.
+            Hidden states h[k] (B, T, d_model), and the cache of all S + T positions.
 
         Example:
             >>> head, x = MTPHead(BlockConfig(d_model=32)), mx.zeros((2, 5, 32))
@@ -173,7 +175,7 @@ class MultiTokenPrediction(nn.Module):
 
     @property
     def config(self) -> ModelConfig:
-        """The base model's config; the trainer checks token ids against it."""
+        """The base model's config; the trainer checks token IDs against it."""
         return self.model.config
 
     @property
@@ -192,7 +194,7 @@ class MultiTokenPrediction(nn.Module):
         """Predict the next token and the D after it.
 
         Args:
-            x: Input token ids, shape (B, T), T greater than D.
+            x: Input token IDs, shape (B, T), T greater than D.
             targets: The same text one position later, shape (B, T).
             mask: 1 where a target counts and 0 where it is padding, shape (B, T). Depth
                 k predicts ``targets[:, k:]`` and counts by ``mask[:, k:]``.
@@ -248,7 +250,7 @@ def mtp_loss(
 
     Args:
         model: The base model and its heads.
-        tokens: Input token ids, shape (B, T).
+        tokens: Input token IDs, shape (B, T).
         targets: The same text one position later, shape (B, T).
         mask: 1 where a target counts and 0 where it is padding, shape (B, T).
         mtp_weight: Weight of the mean loss of the depths; None takes the model's.
@@ -259,7 +261,8 @@ def mtp_loss(
         targets that the main loss is a mean over.
 
     Raises:
-        ValueError: As the call of :class:`MultiTokenPrediction`.
+        ValueError: If rows are not longer than D tokens, the shapes of tokens, targets
+            and mask differ, or the weight is out of range.
 
     Example:
         >>> base = LanguageModel(ModelConfig(vocab_size=47))

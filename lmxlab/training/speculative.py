@@ -37,15 +37,6 @@ import mlx.core as mx
 class SpeculativeResult(NamedTuple):
     """What was written, and what it took.
 
-    Attributes:
-        tokens: Token ids (B, P + n), prompts included.
-        forwards: Passes of the base model, those over the prompts included, all rows
-            together. Plain greedy decoding of rows one by one needs n a row, or up to
-            the stop token.
-        drafted: For each depth, how many of its guesses were checked.
-        accepted: For each depth, how many of them were kept. A guess is lost with the
-            one before it, so this falls with depth.
-
     Example:
         >>> result = SpeculativeResult(mx.zeros((1, 9)), 4, [3, 3], [3, 2])
         >>> result.acceptance, result.tokens_per_forward
@@ -53,9 +44,19 @@ class SpeculativeResult(NamedTuple):
     """
 
     tokens: mx.array
+    """Token IDs (B, P + n), prompts included."""
     forwards: int
+    """Passes of the base model, all rows together, those over the prompts included.
+
+    Plain greedy decoding of rows one by one needs n a row, or up to the stop token.
+    """
     drafted: list[int]
+    """For each depth, how many of its guesses were checked."""
     accepted: list[int]
+    """For each depth, how many of them were kept.
+
+    A guess is lost with the one before it, so this falls with depth.
+    """
 
     @property
     def acceptance(self) -> list[float]:
@@ -87,7 +88,7 @@ def speculative_generate(
 
     Args:
         mtp: The base model and its heads, in evaluation mode meanwhile.
-        prompts: Token ids (B, P), all prompts of one length.
+        prompts: Token IDs (B, P), all prompts of one length.
         max_new_tokens: Number n of tokens to add.
         stop_token: A row that has written it is filled with it from there on.
 
@@ -171,7 +172,12 @@ class DraftMeter(Callback):
         self.new_tokens = new_tokens
 
     def on_eval_end(self, step: int, metrics: Record) -> None:
-        """Write the texts, and add to the record what it took."""
+        """Write the texts, and add to the record what it took.
+
+        Args:
+            step: Number of the update; not looked at.
+            metrics: The record of the evaluation, changed in place.
+        """
         result = speculative_generate(self.mtp, self.prompts, self.new_tokens)
         metrics["eval_forwards"] = result.forwards / result.tokens.shape[0]
         for depth, share in enumerate(result.acceptance, start=1):
