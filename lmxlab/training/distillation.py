@@ -77,7 +77,8 @@ def soft_target_loss(
         student_logits: z_S, shape (..., V), finite.
         teacher_logits: z_T, shape (..., V); gets no gradient. -inf says that a token is
             impossible; ``reverse`` is then infinite, the others are not.
-        temperature: tau > 0. This knob and jsd_beta may be arrays of shape ().
+        temperature: tau > 0. This and jsd_beta may be arrays of shape (), so that they
+            can change while training.
         mask: 1 where a position counts, else 0, shape (...). All count by default.
         divergence: "forward", "reverse" or "jsd", see the module.
         jsd_beta: b in [0, 1], for "jsd" alone. All but the numbers 0 and 1 are kept
@@ -87,9 +88,9 @@ def soft_target_loss(
         tau^2 times the mean divergence in nats, shape (); 0 if no position counts.
 
     Raises:
-        TypeError: If a knob is not a number.
-        ValueError: If shapes or vocabularies differ, a knob is out of range, or the
-            divergence is unknown.
+        TypeError: If temperature or jsd_beta is not a number.
+        ValueError: If shapes or vocabularies differ, temperature or jsd_beta is out of
+            range, or the divergence is unknown.
 
     Example:
         >>> student, teacher = mx.array([[0.0, 0.0]]), mx.array([[2.0, 0.0]])
@@ -149,13 +150,13 @@ def distillation_loss(
     Args:
         student: Maps tokens (B, T) to logits (B, T, V), or to a tuple that starts so.
         teacher: The same, with the same V. None if it is not to be run.
-        tokens: Token ids. Shape (B, L) with no targets given: the inputs are all but
+        tokens: Token IDs. Shape (B, L) with no targets given: the inputs are all but
             the last and the targets all but the first, so T = L - 1. With targets:
             the inputs themselves, shape (B, T).
-        temperature: tau > 0. Knobs may be arrays of shape (), changed while training.
+        temperature: tau > 0. This, alpha and jsd_beta may be arrays of shape ().
         alpha: Weight of the soft part, in [0, 1]. With the number 1 the targets do not
             enter the loss; with 0 it is the cross-entropy.
-        targets: Token ids (B, T), one position later than the inputs.
+        targets: Token IDs (B, T), one position later than the inputs.
         mask: 1 where a target counts, else 0, shape (B, T).
         teacher_logits: What the teacher would say, shape (B, T, V).
         teacher_top_k: The same from a cache: (values, indices, tail), see
@@ -169,7 +170,7 @@ def distillation_loss(
         :func:`distillation_diagnostics`.
 
     Raises:
-        TypeError: If a knob is not a number.
+        TypeError: If temperature, alpha or jsd_beta is not a number.
         ValueError: As in :func:`soft_target_loss`, or if the teacher is missing, or
             given as logits twice.
 
@@ -239,12 +240,12 @@ def distillation_diagnostics(
     Args:
         student_logits: z_S, shape (B, T, V).
         teacher_logits: z_T, shape (B, T, V), or None when the teacher was not asked.
-        targets: Token ids, shape (B, T).
-        temperature: This and the rest as in :func:`distillation_loss`.
-        alpha: Acts on the share alone.
+        targets: Token IDs, shape (B, T).
+        temperature: tau > 0.
+        alpha: Weight of the soft part, in [0, 1]; acts on gradient_share alone.
         mask: 1 where a target counts, else 0, shape (B, T).
         divergence: "forward", "reverse" or "jsd".
-        jsd_beta: b in [0, 1].
+        jsd_beta: b in [0, 1], for "jsd" alone.
 
     Returns:
         ``soft_loss`` (with its tau^2), ``hard_loss`` and ``teacher_loss`` (the
@@ -253,7 +254,7 @@ def distillation_diagnostics(
         Without teacher_logits soft_loss and teacher_loss are missing, the share is 0.
 
     Raises:
-        TypeError: If a knob is not a number.
+        TypeError: If temperature, alpha or jsd_beta is not a number.
         ValueError: As in :func:`soft_target_loss`; or if targets have another shape.
 
     Example:

@@ -96,10 +96,10 @@ def dpo_loss(
         ref_model: The reference, often a ``copy.deepcopy`` of the policy from before
             this training. No gradient and no dropout. Not run, and may be None, if its
             log-probabilities are passed.
-        chosen: Token ids (B, Lc), prompt included.
-        rejected: Token ids (B, Lr), prompt included.
-        beta: Greater than 0; how dear it is to leave the reference. Each of the three
-            knobs may be an array of shape (), to be changed while training.
+        chosen: Token IDs (B, Lc), prompt included.
+        rejected: Token IDs (B, Lr), prompt included.
+        beta: Greater than 0; how dear it is to leave the reference. It, label_smoothing
+            and nll_weight may be arrays of shape (), to be changed while training.
         chosen_mask: 1 where a target counts, else 0, shape (B, Lc - 1).
         rejected_mask: The same for rejected, shape (B, Lr - 1).
         prompt_lengths: P in tokens, one for all or one per pair, shape (B,).
@@ -108,7 +108,7 @@ def dpo_loss(
         loss_type: "sigmoid", "ipo", "hinge" or "sigmoid_norm".
         label_smoothing: The share eps of pairs taken to be swapped, in [0, 0.5); only
             in the two sigmoid losses.
-        nll_weight: At least 0; weight of the chosen completion's cross-entropy.
+        nll_weight: Weight of the chosen completion's cross-entropy; 0 is plain DPO.
         return_metrics: Whether to return metrics as well.
 
     Returns:
@@ -118,8 +118,8 @@ def dpo_loss(
         each pair's own mean: rows weight micro-batches.
 
     Raises:
-        TypeError: If tokens or prompt lengths are not integers, or a knob is no number.
-        ValueError: If shapes do not fit, a knob is out of range, the loss is unknown,
+        TypeError: If tokens or lengths are not integers, or a setting is not a number.
+        ValueError: If shapes do not fit, a setting is out of range, the loss unknown,
             or neither a reference nor both its log-probabilities are given.
 
     Example:
@@ -169,9 +169,9 @@ def dpo_diagnostics(
 
     Args:
         chosen_log_probs: Log-probability of each chosen completion, shape (B,).
-        rejected_log_probs: Of each rejected one, shape (B,).
-        ref_chosen_log_probs: The same under the reference, shape (B,).
-        ref_rejected_log_probs: The same under the reference, shape (B,).
+        rejected_log_probs: Log-probability of each rejected completion, shape (B,).
+        ref_chosen_log_probs: Those of chosen under the reference, shape (B,).
+        ref_rejected_log_probs: Those of rejected under the reference, shape (B,).
         beta: The scale of the rewards.
 
     Returns:
@@ -247,7 +247,7 @@ def sequence_log_probs(
 
     Args:
         model: Maps tokens (B, T) to logits (B, T, V), or to a tuple that starts so.
-        tokens: Token ids (B, L), L at least 2.
+        tokens: Token IDs (B, L), L at least 2.
         mask: 1 where a target counts, else 0, shape (B, L - 1); all count without it.
 
     Returns:

@@ -26,15 +26,15 @@ def group_advantages(
     The standard deviation is that of a sample: it divides by G - 1.
 
     Args:
-        rewards: Shape (B,).
+        rewards: Reward of each completion, shape (B,).
         group_size: Rows g*G to (g+1)*G - 1 are one group.
         groups: The number of each row's group instead, integers (B,), in any order.
         scale: Whether to divide by the group's standard deviation + eps.
-        eps: See scale.
+        eps: Added to the standard deviation, so that nothing is divided by 0.
 
     Returns:
-        Shape (B,), each group with mean 0; exactly 0 for all rows of a group whose
-        rewards are all equal, one of a single row included.
+        Advantages, shape (B,), each group with mean 0; exactly 0 for all rows of a
+        group whose rewards are all equal, one of a single row included.
 
     Raises:
         ValueError: If neither or both of group_size and groups are given, or they do
@@ -111,11 +111,11 @@ def zero_variance_share(rewards: mx.array, groups: mx.array) -> mx.array:
     """Share of the groups whose rewards are all equal: nothing is learned from them.
 
     Args:
-        rewards: Shape (B,).
+        rewards: Reward of each completion, shape (B,).
         groups: The number of each row's group, integers (B,).
 
     Returns:
-        Shape (), in [0, 1].
+        The share, shape (), in [0, 1].
 
     Example:
         >>> rewards, groups = mx.array([1.0, 1.0, 1.0, 0.0]), mx.array([0, 0, 1, 1])

@@ -3,7 +3,7 @@
 A group is G completions of one prompt. The reward of each, against the mean of its
 group, says whether it was better or worse than usual for this prompt:
 
-    A_i    = (R_i - mean(R)) / (std(R) + 1e-4)                             (groups.py)
+    A_i    = (R_i - mean(R)) / (std(R) + 1e-4)
     rho_t  = exp(l_t - o_t)
     loss_t = -min(rho_t A, clip(rho_t, 1 - epsilon, 1 + epsilon_high) A) + beta k3_t
     k3_t   = exp(r_t - l_t) - (r_t - l_t) - 1
@@ -109,7 +109,7 @@ def grpo_loss(
             beta is the number 0 or when ``ref_log_probs`` are given, and may be None.
         prompts: Token IDs (B, P), one prompt for each completion.
         completions: Token IDs (B, C), sampled after the prompts.
-        rewards: Shape (B,).
+        rewards: Reward of each completion, shape (B,).
         beta: Weight of the KL term, at least 0.
         epsilon: How far below 1 the ratio counts, in [0, 1]; above as well, unless
             epsilon_high says otherwise.
@@ -126,7 +126,7 @@ def grpo_loss(
         temperature: Divides the logits, as it did when sampling; more than 0.
         scale_rewards: Whether to divide by the standard deviation of a group; by
             default yes, except in "dr_grpo".
-        max_length: L_max of "dr_grpo", in tokens; C by default.
+        max_length: What "dr_grpo" divides by for each row, in tokens; C by default.
         return_metrics: Whether to return what :func:`grpo_diagnostics` reports as well,
             and for "dapo" ``tokens``, the number of tokens the loss is a mean over:
             it weights micro-batches (metrics included), which otherwise rows do.
@@ -135,7 +135,8 @@ def grpo_loss(
         The loss, shape (); with ``return_metrics`` also the metrics.
 
     Raises:
-        TypeError: If a knob is not a number, or a shape is not an integer.
+        TypeError: If beta, epsilon, epsilon_high or temperature is not a number, or
+            max_length is not an integer.
         ValueError: If shapes disagree, an option is out of range, group_size does not
             divide B, beta needs a reference that is missing, or groups have to be read
             from the prompts inside a compiled step.
@@ -231,8 +232,8 @@ def grpo_diagnostics(
     Args:
         logits: Logits of the completions (B, C, V), from :func:`completion_logits`.
         completions: Token IDs (B, C).
-        rewards: Shape (B,).
-        advantages: Shape (B,).
+        rewards: Reward of each completion, shape (B,).
+        advantages: Advantage of each completion, shape (B,).
         mask: As in :func:`grpo_loss`; all 1 by default.
         old_log_probs: Log-probabilities (B, C) under the policy that sampled; by
             default those of the logits.
@@ -243,13 +244,14 @@ def grpo_diagnostics(
         loss_type: As in :func:`grpo_loss`.
 
     Returns:
-        Scalars without gradient. ``reward_mean`` and ``reward_std`` (population, over
-        the batch); ``zero_variance_groups``, the share of groups whose rewards are all
-        equal, from which nothing is learned (without ``groups``, the share of rows of
-        advantage 0); ``clip_share``, the share of tokens whose gradient is clipped
-        away; ``entropy``, in nats per token; ``completion_length``, in tokens; and with
-        a reference ``kl``, the mean of k3, in nats per token. Means over tokens count
-        the unmasked ones.
+        Scalars without gradient; tokens are those that the mask keeps:
+
+        * ``reward_mean`` and ``reward_std`` (population), over the batch
+        * ``zero_variance_groups``: share of groups whose rewards are all equal, from
+          which nothing is learned; without ``groups``, of rows of advantage 0
+        * ``clip_share``: share of tokens whose gradient is clipped away
+        * ``entropy``, in nats per token, and ``completion_length``, in tokens: means
+        * ``kl``, with a reference: mean of k3, in nats per token
 
     Example:
         >>> metrics = grpo_diagnostics(mx.zeros((2, 1, 4)), mx.array([[1], [2]]),

@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 Reward: TypeAlias = Callable[[list[int], list[int]], float]
+"""A function of the token IDs of a prompt and of a completion."""
+
 Rewards: TypeAlias = Reward | Sequence[Reward | tuple[Reward, float]]
+"""One function, or a list of functions or of pairs (function, weight)."""
 
 _TAKEN = ("mean", "std")  # reward_mean and reward_std are metrics already
 
@@ -74,7 +77,7 @@ def reward_functions(
     """Take apart what was given as rewards.
 
     Args:
-        rewards: As in :func:`score`.
+        rewards: One function, or a list of functions or of pairs (function, weight).
 
     Returns:
         The F functions, a different name for each, and their weights (F,), 1 where

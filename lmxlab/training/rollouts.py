@@ -7,7 +7,7 @@ as it is now, and every completion is rewarded:
 
 With ``epochs`` or ``minibatches`` above 1 a rollout makes several updates. From the
 second on the policy is no longer the one that sampled, which is what the ratio and its
-clipping are for (grpo.py).
+clipping are for (:mod:`lmxlab.training.grpo`).
 
 Rollout i is a function of (seed, i) and of the model. The position and what is left of
 the present rollout are plain data, so a run continues bit for bit from a checkpoint.
@@ -39,12 +39,6 @@ DTYPES = (np.int32, np.int32, *[np.float32] * 7)  # of the arrays of a batch, in
 class Rollouts(NamedTuple):
     """Sampled completions.
 
-    Attributes:
-        prompts: Token IDs (B, P).
-        completions: Token IDs (B, C).
-        log_probs: Of each completion token under the policy that sampled it, (B, C).
-        mask: 1 up to the stop token and including it, 0 after it, (B, C).
-
     Example:
         >>> sampled = Rollouts(*[mx.zeros((2, 3))] * 4)
         >>> sampled.mask.shape
@@ -52,9 +46,13 @@ class Rollouts(NamedTuple):
     """
 
     prompts: mx.array
+    """Token IDs (B, P)."""
     completions: mx.array
+    """Token IDs (B, C)."""
     log_probs: mx.array
+    """Of each completion token under the policy that sampled it, nats, (B, C)."""
     mask: mx.array
+    """1 up to the stop token and including it, 0 after it, (B, C)."""
 
 
 def rollout(
