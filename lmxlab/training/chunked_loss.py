@@ -34,7 +34,7 @@ def chunked_next_token_loss(
 
     Args:
         model: A model whose head has no bias.
-        tokens: Input token ids, shape (B, T).
+        tokens: Input token IDs, shape (B, T).
         targets: The same text one position later, shape (B, T).
         mask: 1 where a target counts and 0 where it is padding, shape (B, T).
         chunk_rows: Of the B x T rows, how many are computed together.

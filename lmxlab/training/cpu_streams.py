@@ -11,7 +11,7 @@ are those of the whole batch, to rounding: data parallelism within one process. 
 matrix products of a part stay on its core (OpenBLAS gets one thread).
 
 This is for the losses of next tokens, whose rows know nothing of each other, and for
-batches that are worth it: below ``FLOPS`` the streams cost more than they save.
+batches that are worth it: with less than 3e8 operations a part they only cost time.
 ``LMXLAB_STREAMS`` says how many there may be; 1 switches it off.
 """
 
@@ -41,7 +41,7 @@ ValueAndGrad = Callable[..., tuple[tuple[mx.array, Metrics], Any]]
 def streams_for(
     model: nn.Module, loss_fn: LossFn, batch: feed.Batch, group: mx.distributed.Group
 ) -> int:
-    """Return over how many streams a batch is best spread.
+    """Return the number of streams, at least 1, over which a batch is best spread.
 
     Args:
         model: What is trained. With dropout it stays on one: the parts would draw

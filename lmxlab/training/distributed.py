@@ -1,7 +1,8 @@
 """Data parallel: several processes, one model, one gradient.
 
-Every process holds the whole model and draws the same batch; process r of n computes
-on the r-th n-th of its rows. Before the update one message round the group averages
+Every process holds the whole model and draws the same batch. Each of the n processes
+computes on its own share of the rows, about one n-th of them (:func:`share`). Before
+the update one message round the group averages
 
     loss = sum_r w_r L_r / sum_r w_r        g = sum_r w_r g_r / sum_r w_r
 
@@ -152,6 +153,9 @@ def broadcast_json(group: Group, value: Any) -> Any:
     Args:
         group: The processes.
         value: Anything that JSON can hold; only the first process's is looked at.
+
+    Returns:
+        That value as JSON gives it back: a tuple as a list, keys as strings.
 
     Example:
         >>> broadcast_json(mx.distributed.init(), {"step": 3})

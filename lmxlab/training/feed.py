@@ -75,19 +75,19 @@ def reusable(data: Any, config: TrainConfig) -> list[Any]:
 
 
 def checked(batch: Any, vocab_size: int | None) -> Batch:
-    """Convert one batch to MLX arrays and check its token ids.
+    """Convert one batch to MLX arrays and check its token IDs.
 
     Args:
         batch: A tuple or list of arrays, or one array. An integer array with two axes
-            is taken for token ids.
-        vocab_size: Ids must be in [0, vocab_size); None checks nothing.
+            is taken for token IDs.
+        vocab_size: IDs must be in [0, vocab_size); None checks nothing.
 
     Returns:
         The arrays; integers as int32 and floats as float32 when they came from NumPy.
 
     Raises:
         TypeError: If an element is not an array of numbers or a number.
-        ValueError: If an array is empty or an id is outside the vocabulary.
+        ValueError: If an array is empty or an ID is outside the vocabulary.
 
     Example:
         >>> checked(np.array([[0, 7]]), vocab_size=5)
@@ -116,10 +116,13 @@ def checked(batch: Any, vocab_size: int | None) -> Batch:
 
 
 def vocab_size(model: Any) -> int | None:
-    """Return the size of a model's vocabulary, or None if it does not say.
+    """Read the size of a model's vocabulary.
 
     Args:
         model: Any module; ours say so in ``config``, those of mlx-lm in ``args``.
+
+    Returns:
+        The number of tokens, or None if the model does not say.
 
     Example:
         >>> vocab_size(object()) is None
@@ -134,6 +137,9 @@ def rows(batch: Batch) -> float:
 
     Args:
         batch: What :func:`checked` returned.
+
+    Returns:
+        The length of the first array's first axis, or 1.0 if that is a single number.
 
     Example:
         >>> rows((mx.zeros((4, 2)),)), rows((mx.array(1.0),))

@@ -15,11 +15,13 @@ from pathlib import Path
 def draft(place: Path) -> Iterator[Path]:
     """Give a path to write to, which is removed again if that fails.
 
+    A context manager: ``with draft(place) as path:``.
+
     Args:
         place: Where the draft lies. Who writes it moves it when it is whole.
 
     Yields:
-        The same path.
+        The same path, to the block.
 
     Example:
         >>> import tempfile
@@ -43,11 +45,13 @@ def draft(place: Path) -> Iterator[Path]:
 def replacing(file: Path) -> Iterator[Path]:
     """Give a path to write to; what was written takes a file's place in one step.
 
+    A context manager: ``with replacing(file) as path:``.
+
     Args:
         file: Its path, in a folder that exists.
 
     Yields:
-        A path beside it.
+        A path beside it, to the block. At the end of the block the step is made.
 
     Example:
         >>> import tempfile
@@ -85,7 +89,7 @@ def sync(path: Path) -> None:
     """Wait until a file or a folder is on the disk.
 
     Args:
-        path: Of either.
+        path: The file or the folder.
 
     Example:
         >>> sync(Path("."))

@@ -44,7 +44,7 @@ def change(
 
     Args:
         live: The settings; changed in place.
-        name: Of one of them.
+        name: The name of one of them.
         value: A finite number, within the config field's bounds if it is one.
         config: The run.
         own_rule: Whether the config made the optimizer. One that was passed in does not
@@ -82,6 +82,9 @@ def values(live: Live) -> dict[str, float]:
 
     Args:
         live: The settings.
+
+    Returns:
+        The value of each setting under its name.
 
     Example:
         >>> values({"beta": mx.array(0.5)})

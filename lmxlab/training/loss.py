@@ -31,7 +31,7 @@ def next_token_loss(
 
     Args:
         model: Maps tokens (B, T) to logits (B, T, V), or to a tuple that starts so.
-        tokens: Input token ids, shape (B, T).
+        tokens: Input token IDs, shape (B, T).
         targets: The same text one position later, shape (B, T).
         mask: 1 where a target counts and 0 where it is padding, shape (B, T).
 
@@ -59,7 +59,7 @@ def logits_of(model: nn.Module, tokens: mx.array) -> mx.array:
 
     Args:
         model: Maps tokens (B, T) to logits (B, T, V), or to a tuple that starts so.
-        tokens: Token ids, shape (B, T).
+        tokens: Token IDs, shape (B, T).
 
     Returns:
         Logits (B, T, V), float32, or float64 if the model computes in that.
@@ -79,7 +79,7 @@ def target_log_probs(logits: mx.array, targets: mx.array) -> mx.array:
 
     Args:
         logits: Shape (..., V).
-        targets: Token ids, shape (...).
+        targets: Token IDs, shape (...).
 
     Returns:
         ``logits[target] - log(sum(exp(logits)))`` in nats, shape (...).

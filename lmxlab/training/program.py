@@ -162,7 +162,7 @@ class Programs:
         self._known = self._layout()
 
     def snapshot(self) -> list[mx.array]:
-        """List every captured array: references, a few microseconds, no copies."""
+        """Return every captured array: references, no copies, in a few microseconds."""
         if self._layout() != self._known:
             self.refresh()
         return [container[key] for container, key in self._places]

@@ -61,6 +61,9 @@ def is_finite(record: Record) -> bool:
     Args:
         record: What :func:`read` returned.
 
+    Returns:
+        Whether loss and gradient norm are finite numbers.
+
     Example:
         >>> is_finite({"loss": math.inf, "grad_norm": 1.0})
         False

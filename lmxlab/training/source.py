@@ -59,10 +59,12 @@ class Source:
     def window(self) -> Iterator[list[Any]]:
         """Give out the next batches, and again next time if the block is interrupted.
 
-        A block that fails by itself would fail again, so its window is let go.
+        A context manager: ``with source.window() as window:``. A block that fails by
+        itself would fail again, so its window is let go.
 
         Yields:
-            At most ``grad_accumulation_steps`` batches; [] at the end of the data.
+            A list of at most ``grad_accumulation_steps`` batches, to the block; [] at
+            the end of the data.
 
         Raises:
             ValueError: If there was none at all since the data was opened.

@@ -1,4 +1,4 @@
-"""Arrays in nested containers: read them, put them back, gate them.
+"""Arrays in nested containers: find them, list them, measure them; and a random key.
 
 A compiled step holds on to the very dictionaries and lists that it was traced with.
 Whoever replaces arrays must therefore write into those containers, never rebind them:

@@ -1,10 +1,10 @@
 """A teacher that is run once: its k most likely tokens at each position, on disk.
 
 For a position with log-probabilities l = log softmax(z) the cache keeps the k largest,
-their token ids, and what they leave out:
+their token IDs, and what they leave out:
 
     values   (B, T, k)   l of the k most likely tokens, most likely first
-    indices  (B, T, k)   their ids
+    indices  (B, T, k)   their IDs
     tail     (B, T)      log of the probability of all other tokens together
 
 When it is read, the other V - k tokens share the tail equally, log-probability
@@ -55,7 +55,7 @@ def top_k_logits(
 
     Returns:
         ``(values, indices, tail)`` of shapes (..., k), (..., k) and (...): log
-        probabilities, most likely first; token ids; log of the remaining probability,
+        probabilities, most likely first; token IDs; log of the remaining probability,
         -inf if there is none.
 
     Raises:
@@ -91,7 +91,7 @@ def dense_logits(
 
     Args:
         values: Log-probabilities, shape (..., k).
-        indices: Their token ids, shape (..., k), each in [0, vocab_size).
+        indices: Their token IDs, shape (..., k), each in [0, vocab_size).
         tail: Log of the remaining probability, shape (...).
         vocab_size: The size V of the vocabulary.
 
@@ -235,7 +235,7 @@ def read_teacher_cache(
 
 
 def fingerprint(batches: Sequence[Batch]) -> str:
-    """SHA-256 of the shapes and token ids of all inputs and targets, in order.
+    """SHA-256 of the shapes and token IDs of all inputs and targets, in order.
 
     Args:
         batches: At least one tuple (inputs, targets, ...) of integer arrays.
@@ -297,7 +297,11 @@ class Passes(Iterator[Batch]):
         return self._batches[int(order[place])]
 
     def state(self) -> dict[str, int]:
-        """Return seed, number of batches and position: all it takes to continue."""
+        """Return seed, number of batches and position: all it takes to continue.
+
+        Returns:
+            A dict of three integers. ``position`` counts the batches given out so far.
+        """
         return {
             "seed": self.seed,
             "batches": len(self._batches),
