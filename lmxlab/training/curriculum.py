@@ -19,25 +19,16 @@ well. Left out: curricula that look at the model (self-paced learning), and meas
 difficulty: what is easy is for you to say.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from lmxlab.data.batching import (
-    Batch,
-    BatchIterator,
-    Dataset,
-    TokenDataset,
-    as_tokens,
-    at_least,
-)
+from lmxlab.data.batching import Batch, Dataset, TokenDataset, as_tokens, at_least
 from lmxlab.data.padding import length_bucket
 from lmxlab.training.loss import LossFn, in_range, next_token_loss
+from lmxlab.training.planned import Plan, PlannedBatches
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
-
-Draw: TypeAlias = Callable[[np.random.Generator, int], Batch]
-Plan: TypeAlias = dict[str, Any]
 
 
 def length_curriculum(
@@ -198,55 +189,24 @@ def report_share(loss_fn: LossFn = next_token_loss) -> LossFn:
     return reporting
 
 
-class _Planned(BatchIterator):
-    """A finite `BatchIterator` whose batches also depend on how far it has come."""
+class LengthCurriculum(PlannedBatches):
+    """Batches of windows that get longer; :func:`length_curriculum` makes it.
 
-    def __init__(
-        self, draw: Draw, batch_size: int, seed: int, n_batches: int, plan: Plan
-    ) -> None:
-        super().__init__(draw, batch_size, seed)
-        self.n_batches = n_batches
-        self._plan = plan
+    Its position is saved and found again by ``state`` and ``restore``, see
+    :class:`~lmxlab.training.planned.PlannedBatches`.
 
-    def __len__(self) -> int:
-        """Return how many batches there are, those already drawn included."""
-        return self.n_batches
-
-    def __next__(self) -> Batch:
-        """Return the batch at `position`, until there have been ``n_batches``."""
-        if self.position >= self.n_batches:
-            raise StopIteration
-        return super().__next__()
-
-    def state(self) -> dict[str, Any]:
-        """Return all it takes to continue, as plain data that JSON can hold."""
-        return {**super().state(), "plan": self._plan}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`, in constant time; what was saved replaces ours.
-
-        Args:
-            state: What `state` returned, here or in another process.
-
-        Raises:
-            ValueError: If it does not belong to this curriculum. Nothing has changed.
-        """
-        saved = state.get("plan")
-        if saved != self._plan:
-            raise ValueError(
-                f"state was saved from a curriculum of {saved} but this one is of "
-                f"{self._plan}; build it with the same settings to continue the data"
-            )
-        super().restore(state)
-
-
-class LengthCurriculum(_Planned):
-    """Batches of windows that get longer; `length_curriculum` makes it.
+    Args:
+        stages: The windows of each stage.
+        batch_size: Rows in each batch.
+        repeats: Batches in each stage.
+        seed: Integer in [0, 2**63).
 
     Attributes:
         lengths: Length of a row in each stage, in tokens.
+        batches_per_stage: Batches in each stage.
         n_batches: Batches in all, which is also the iterator's ``len``.
         n_tokens: Targets in all of them.
+        position: Number of the next batch, from 0, which is how many were drawn.
 
     Example:
         >>> batches = length_curriculum(range(100), 8, 4, 16, 3, batches_per_stage=2)
@@ -291,11 +251,20 @@ class _Ramp(NamedTuple):
         return self.done + self.pace * (i - self.since)
 
 
-class DifficultyCurriculum(_Planned):
-    """Batches in which hard rows take over; `difficulty_curriculum` makes it.
+class DifficultyCurriculum(PlannedBatches):
+    """Batches in which hard rows take over; :func:`difficulty_curriculum` makes it.
+
+    Args:
+        data: The easy and the hard rows.
+        batch_size: Rows in each batch.
+        seed: Integer in [0, 2**63).
+        plan: ``seq_len``, ``n_batches`` and ``warmup_fraction``.
+        pace: Multiplies the speed at which the share rises, 0 or more.
+        with_share: Whether a batch ends with an array that marks the hard rows.
 
     Attributes:
         n_batches: Batches in all, which is also the iterator's ``len``.
+        position: Number of the next batch, from 0, which is how many were drawn.
         warmup_batches: Batches W over which the share rises from 0 to 1, at pace 1.
 
     Example:
@@ -345,11 +314,23 @@ class DifficultyCurriculum(_Planned):
         return max(0.0, min(1.0, self._ramp.progress(i) / self.warmup_batches))
 
     def state(self) -> dict[str, Any]:
-        """Return all it takes to continue, as plain data that JSON can hold."""
+        """Return all it takes to continue, as plain data that JSON can hold.
+
+        Returns:
+            ``seed``, ``batch_size``, ``position``, ``plan``, and the ``ramp``, which
+            says how far the share has risen and at which pace.
+        """
         return {**super().state(), "ramp": list(self._ramp)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`; the saved seed and pace replace ours."""
+        """Continue from `state`; the saved seed and pace replace ours.
+
+        Args:
+            state: What :meth:`state` returned, here or in another process.
+
+        Raises:
+            ValueError: If it belongs to another plan. Nothing has changed.
+        """
         ramp = _Ramp(*state["ramp"])
         super().restore(state)
         self._ramp = ramp
