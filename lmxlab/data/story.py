@@ -61,7 +61,7 @@ WORDS = tuple(
 TOKENIZER = WordTokenizer(WORDS)
 SENTENCE_LENGTH = 14
 PROMPT_LENGTH = 9
-"""Tokens of a story before its ending, 9: up to and including the second {n}."""
+"""Tokens of a story before its ending, 9, the second {n} included."""
 
 _CHOICES = (len(NAMES), len(NAMES) - 1, len(ADJECTIVES), len(THINGS), len(ENDINGS))
 N_STORIES = math.prod(_CHOICES)

@@ -16,7 +16,10 @@ Reward: TypeAlias = Callable[[list[int], list[int]], float]
 """A function of the token IDs of a prompt and of a completion."""
 
 Rewards: TypeAlias = Reward | Sequence[Reward | tuple[Reward, float]]
-"""One function, or a list of functions or of pairs (function, weight)."""
+"""One function, or a list of functions or of pairs (function, weight).
+
+:meta hide-value:
+"""
 
 _TAKEN = ("mean", "std")  # reward_mean and reward_std are metrics already
 
