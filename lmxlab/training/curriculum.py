@@ -331,9 +331,9 @@ class DifficultyCurriculum(PlannedBatches):
         Raises:
             ValueError: If it belongs to another plan. Nothing has changed.
         """
-        ramp = _Ramp(*state["ramp"])
+        ramp = state.get("ramp")  # another plan's state has none
         super().restore(state)
-        self._ramp = ramp
+        self._ramp = _Ramp(*ramp)
 
     def _batch(self, rng: np.random.Generator, n: int) -> Batch:
         n_hard = round(self.hard_share * n)

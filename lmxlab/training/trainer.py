@@ -8,12 +8,12 @@ An update, for every topic of the lab, is
 
 and it is taken back when the loss or the length of the gradient is not finite. DPO,
 GRPO, distillation and the rest are another ``loss_fn`` or another iterator of batches.
-With gradient accumulation the first line runs for several batches (accumulation.py),
-in several processes for each one's rows (distributed.py), on several CPU cores for some
-rows each (cpu_streams.py). ``train`` drains the generator; a live panel drains it from
+With gradient accumulation the first line runs for several batches (`accumulation`), in
+several processes for each one's rows (`distributed`), on several CPU cores for some
+rows each (`cpu_streams`). ``train`` drains the generator; a live panel drains it from
 the notebook's event loop, and so can pause, step, re-tune and stop it.
 
-Simplified on purpose: one precision, except where the loss has its own (precision.py).
+Simplified on purpose: one precision, except where the loss has its own (`precision`).
 """
 
 from collections import deque
@@ -363,7 +363,7 @@ class Trainer:
 
         Returns:
             ``step``, the key of ``random``, the position in the ``data``, and those
-            settings of ``live`` that were changed; see checkpoints.py.
+            settings of ``live`` that were changed; see `checkpoints`.
         """
         now = values(self.live).items()
         return {

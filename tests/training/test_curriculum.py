@@ -417,6 +417,11 @@ def test_the_state_of_another_curriculum_is_refused_and_changes_nothing(other, m
     assert batches.state() == before
 
 
+def test_a_ramp_refuses_the_state_of_what_has_none():
+    with pytest.raises(ValueError, match="with the same settings"):
+        by_difficulty().restore(by_length().state())
+
+
 def test_rows_of_another_length_cannot_be_resumed():
     with pytest.raises(ValueError, match="'seq_len': 5"):
         by_difficulty().restore(by_difficulty(seq_len=5).state())
