@@ -47,3 +47,7 @@ def test_there_is_no_knee_where_nothing_grows_or_nothing_is_fixed():
 
 def test_a_power_law_has_its_slope():
     assert growth.slope([3, 6, 12], [9.0, 36.0, 144.0]) == pytest.approx(2)
+
+
+def test_both_theories_know_every_sweep():
+    assert list(growth.MEMORY_SLOPES) == list(growth.SWEEPS)

@@ -1,7 +1,7 @@
 """What is measured: models of several sizes, trained by the library and by hand.
 
-    story    105,000 parameters, 8 x 13 tokens     overhead decides
-    medium   345,000 parameters, 16 x 64 tokens    matrix products begin to decide
+    story    102,000 parameters, 8 x 13 tokens     overhead decides
+    medium   339,000 parameters, 16 x 64 tokens    matrix products begin to decide
     large    820,000 parameters, 16 x 128 tokens   matrix products decide
 
 and on a GPU, in bfloat16 with float32 master weights, the loss in chunks:

@@ -5,9 +5,10 @@ One thing grows at a time, and all its sizes take turns. A line
     seconds = a + b x        (x^2 beside x in the context, for the attention)
 
 has two parts: what a step costs however small it is, and what each unit adds. Where
-they are equal lies the knee, ``a / b``: below it a larger size is nearly free. The
+they are equal lies the knee, ``a / b``: far below it a larger size is nearly free. The
 slope is that between the last two sizes, on logarithmic axes: 0 far below the knee, and
-near theory's far above it.
+near theory's far above it. Micro-batches are the exception: the update's rows stay, so
+``a`` is their arithmetic, and ``b`` the fixed cost of one more pass.
 """
 
 from dataclasses import replace
@@ -32,6 +33,14 @@ SWEEPS: dict[str, tuple[list[int], float]] = {
     "batch": ([1, 2, 4, 8, 16, 32, 64], 1.0),
     "vocabulary": ([64, 256, 1024, 4096, 16384], 1.0),
     "micro_batches": ([1, 2, 4, 8, 16], 0.0),
+}
+# The slope that an update's memory tends to: activations, and one buffer of gradients.
+MEMORY_SLOPES = {
+    "parameters": 1.0,
+    "context": 2.0,
+    "batch": 1.0,
+    "vocabulary": 1.0,
+    "micro_batches": -1.0,
 }
 ROWS = 64  # of an update that is divided into micro-batches
 
@@ -123,12 +132,26 @@ def measure(
 
 
 def section(seconds: float) -> dict[str, Any]:
-    """How step time and memory grow with size."""
+    """How step time and memory grow with size.
+
+    Args:
+        seconds: For each sweep, about, after the first steps.
+
+    Returns:
+        Sweep to what :func:`measure` returns.
+    """
     return {sweep: measure(sweep, seconds=seconds) for sweep in SWEEPS}
 
 
 def slope(xs: list[int], ys: list[float] | list[int]) -> float:
     """Return the slope between the last two points, on logarithmic axes.
+
+    Args:
+        xs: Sizes, at least two.
+        ys: Seconds or bytes, one for each.
+
+    Returns:
+        The exponent of a power law through both points.
 
     Example:
         >>> slope([1, 2, 4], [1.0, 1.0, 4.0])
