@@ -282,3 +282,11 @@ def test_limits_leave_room_also_on_a_logarithmic_scale(recorded):
     low, high = recorded.limits(plot | {"scale": "log"})
     assert 0 < low < 0.5 < 100 < high
     assert recorded.limits({"series": {"a": [{"y": [3.0]}]}}) == (2.0, 4.0)
+
+
+def test_two_processes_are_slower_as_the_page_says():
+    text = (BOOK / "recorded.md").read_text(encoding="utf-8")
+    assert "two are slower than one at every size" in text
+    times = RECORDS["data_parallel"]["plots"][1]["series"]
+    pairs = zip(times["one process"], times["two processes"], strict=True)
+    assert all(two["y"] > one["y"] for one, two in pairs)

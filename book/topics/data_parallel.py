@@ -58,7 +58,8 @@ def make(rows: int) -> Position:
         {"loss": losses | {"their difference": (steps, apart)}, "time": times},
         f"{rows} rows a process. The losses differ by at most "
         f"{max(gap for gap in apart if gap == gap):.1e} nats. The fastest step of one "
-        f"process, with all {2 * rows} rows, took {alone:.1f} ms, of two {shared:.1f}.",
+        f"process, with all {2 * rows} rows, took {alone:.1f} ms, that of two "
+        f"{shared:.1f} ms.",
         settings | {"processes": [1, 2]},
     )
 
