@@ -7,6 +7,7 @@ import time
 
 from lmxlab import bench, runtime
 from lmxlab.bench import cases, plain, sections, tables, timing
+from lmxlab.bench.effort import FULL, QUICK
 from lmxlab.bench.panel import PanelCost
 from lmxlab.lab import Panel
 import pytest
@@ -15,7 +16,7 @@ linux_cpu = pytest.mark.skipif(
     not runtime.preparation().applies, reason="the fast path is for Linux on a CPU"
 )
 TINY = replace(
-    sections.QUICK,
+    QUICK,
     bare={"story": (2, 3)},
     eager={"story": (2, 3)},
     plain={"story": (1, 2)},
@@ -211,7 +212,7 @@ def test_a_cold_start_builds_the_kernels_that_a_warm_one_finds(monkeypatch):
         return {"first": 1.0}
 
     monkeypatch.setattr(sections, "_first_step", first_step)
-    found = sections.first_call(sections.FULL)
+    found = sections.first_call(FULL)
     assert found.keys() == {"cold", "warm"}
     assert asked[0] == asked[1] is not None
 

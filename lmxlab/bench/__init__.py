@@ -52,10 +52,11 @@ def measure(
         that this machine cannot make is ``{"reason": ...}``.
     """
     from lmxlab.bench import rollouts, sections
+    from lmxlab.bench.effort import FULL, QUICK
 
     started = time.perf_counter()
     report: Report = {"machine": machine(), "quick": quick}
-    effort = sections.QUICK if quick else sections.FULL
+    effort = QUICK if quick else FULL
     for name, section in sections.SECTIONS.items():
         say(f"{name}: {_purpose(section)}")
         report[name] = section(effort)

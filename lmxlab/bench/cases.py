@@ -114,7 +114,15 @@ GPU_CASES = {
 
 
 def settings(*, compiled: bool = True, max_steps: int = 100_000) -> TrainConfig:
-    """Return the run's settings: it warms up while nothing is measured yet."""
+    """Return the run's settings: it warms up while nothing is measured yet.
+
+    Args:
+        compiled: Whether the step is compiled.
+        max_steps: Of the schedule; more than are ever measured.
+
+    Returns:
+        The settings, the same for the library, by hand and in PyTorch.
+    """
     warmup = min(100, max_steps // 2)
     return TrainConfig(
         warmup_steps=warmup,

@@ -57,7 +57,16 @@ class PanelCost:
         self._store = RunStore(folder)
 
     def experiment(self, learning_rate: float = 3e-3) -> Run:
-        """Return the run: the case, with a loss that reports three metrics."""
+        """Return the run: the case, with a loss that reports three metrics.
+
+        With the gradient's length and the learning rate they make five gauges.
+
+        Args:
+            learning_rate: The peak, and the panel's knob.
+
+        Returns:
+            What the panel builds at Start and at Reset.
+        """
         config = replace(settings(max_steps=self.steps), learning_rate=learning_rate)
         return Run(
             self.case.model(), config, self.case.batches(), loss_fn=_loss_with_metrics

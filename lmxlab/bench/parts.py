@@ -121,8 +121,8 @@ def section(*, quick: bool = False) -> dict[str, Any]:
         quick: The smallest case only, and fewer turns.
 
     Returns:
-        Case to operation to ``library_ms`` and, where that is another thing,
-        ``plain_ms``.
+        Case to operation to its milliseconds: ``library_ms`` and, where the lab
+        prepares MLX, ``plain_ms`` in MLX as pip installs it.
     """
     environments = {"library_ms": original_environment()}
     if runtime.preparation().applies:

@@ -70,7 +70,7 @@ def section(*, quick: bool = False) -> dict[str, Any]:
         quick: The first case only.
 
     Returns:
-        Case to what :func:`measure` returns.
+        Case to what :func:`measure` returns, or a ``reason`` if mlx-lm is missing.
     """
     if importlib.util.find_spec("mlx_lm") is None:
         return {"reason": "not installed: mlx-lm (the extra `hub`)"}
@@ -82,7 +82,7 @@ def measure(sampling: Sampling) -> dict[str, Any]:
     """Sample by both, in turns.
 
     Args:
-        sampling: What.
+        sampling: The model, what is sampled from it, and how often.
 
     Returns:
         Milliseconds of both, how many times as fast the library is, its tokens per
@@ -114,6 +114,12 @@ def measure(sampling: Sampling) -> dict[str, Any]:
 
 def renamed(path: str) -> str:
     """Return the name that mlx-lm's Llama gives a weight of ours.
+
+    Args:
+        path: The weight's place in our model, with dots.
+
+    Returns:
+        Its place in theirs.
 
     Example:
         >>> renamed("blocks.0.attention.q_proj.weight")

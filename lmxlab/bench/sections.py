@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 import importlib.util
 import os
@@ -14,6 +13,7 @@ from typing import Any
 from lmxlab import runtime
 from lmxlab.bench import cases, timing
 from lmxlab.bench.cases import CASES, Case
+from lmxlab.bench.effort import Effort
 from lmxlab.bench.plain import Worker, original_environment, plain_environment
 
 Result = dict[str, Any]
@@ -37,72 +37,19 @@ GUARDS = {
     "panel": ("at least", 0.85),
 }
 
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is sampled: turns of steps, for each case that is measured.
-
-    Attributes:
-        bare: Turns and steps by case, for ``step_vs_bare``.
-        eager: The same for ``compiled_vs_eager``.
-        plain: The same for ``step_vs_plain``.
-        torch: The same for ``step_vs_torch``; cases for a GPU are left out on a CPU.
-        blas_sizes: Of the matrix products.
-        blas_seconds: For each size and BLAS.
-        plot_turns: Turns with and without the live plot.
-        plot_seconds: Of a turn.
-        panel: Seconds with and without a panel in a block, and blocks.
-        cold: Whether to build all kernels afresh.
-    """
-
-    bare: dict[str, tuple[int, int]]
-    eager: dict[str, tuple[int, int]]
-    plain: dict[str, tuple[int, int]]
-    torch: dict[str, tuple[int, int]]
-    blas_sizes: tuple[int, ...]
-    blas_seconds: float
-    plot_turns: int
-    plot_seconds: float
-    panel: tuple[float, int]
-    cold: bool
-
-
-FULL = Effort(
-    bare={"story": (80, 10), "medium": (20, 8)},
-    eager={"story": (30, 10), "medium": (12, 8), "large": (5, 4)},
-    plain={"story": (12, 10), "medium": (6, 4), "large": (4, 1)},
-    torch={
-        "story": (30, 10),
-        "medium": (10, 6),
-        "large": (5, 4),
-        "base": (6, 5),
-        "gpt2": (6, 5),
-    },
-    blas_sizes=(256, 512, 1024),
-    blas_seconds=1.0,
-    plot_turns=8,
-    plot_seconds=1.0,
-    panel=(5.0, 3),
-    cold=True,
-)
-QUICK = Effort(
-    bare={"story": (30, 10)},
-    eager={"story": (10, 10), "medium": (4, 5), "large": (2, 3)},
-    plain={"story": (4, 10), "medium": (2, 2)},
-    torch={"story": (4, 10), "medium": (2, 4)},
-    blas_sizes=(256, 512),
-    blas_seconds=0.3,
-    plot_turns=4,
-    plot_seconds=1.0,
-    panel=(3.0, 1),
-    cold=False,
-)
-
 # ------------------------------------------------------------------------------- BLAS
 
 
 def blas(effort: Effort) -> Result:
-    """Matrix products, against the wheel's own BLAS."""
+    """Matrix products, against the wheel's own BLAS.
+
+    Args:
+        effort: Which sizes, and for how long.
+
+    Returns:
+        Size to GFLOP/s with the lab and, where it prepares MLX, with all cores and with
+        the wheel's BLAS, and the ratios to the latter.
+    """
     sizes = effort.blas_sizes
     ours: dict[int, list[float]] = {size: [] for size in sizes}
     wheel: dict[int, list[float]] = {size: [] for size in sizes}
@@ -142,7 +89,14 @@ def _has_fast_path() -> bool:
 
 
 def step_vs_bare(effort: Effort) -> Result:
-    """The library's step, against the same written by hand."""
+    """The library's step, against the same written by hand.
+
+    Args:
+        effort: Turns and steps of each case.
+
+    Returns:
+        Case to milliseconds of both, and the ratio, library to bare loop.
+    """
     return {
         name: _duel(
             {
@@ -159,7 +113,14 @@ def step_vs_bare(effort: Effort) -> Result:
 
 
 def compiled_vs_eager(effort: Effort) -> Result:
-    """The library's step, against itself without mx.compile."""
+    """The library's step, against itself without mx.compile.
+
+    Args:
+        effort: Turns and steps of each case.
+
+    Returns:
+        Case to milliseconds of both, and the ratio, eager to compiled.
+    """
     return {
         name: _duel(
             {
@@ -176,7 +137,14 @@ def compiled_vs_eager(effort: Effort) -> Result:
 
 
 def streams(effort: Effort) -> Result:
-    """The library's step on all cores, against the same on one."""
+    """The library's step on all cores, against the same on one.
+
+    Args:
+        effort: Turns and steps of each case.
+
+    Returns:
+        Case to milliseconds of both, and the ratio, one core to all; or a ``reason``.
+    """
     if runtime.cpu_streams() == 1:
         return {"reason": "there is one core, or a GPU, or LMXLAB_STREAMS=1"}
     return {
@@ -213,7 +181,14 @@ def _result(samples: dict[str, list[float]], over: str, under: str) -> Result:
 
 
 def step_vs_plain(effort: Effort) -> Result:
-    """The library's step, against MLX as pip installs it."""
+    """The library's step, against MLX as pip installs it.
+
+    Args:
+        effort: Turns and steps of each case.
+
+    Returns:
+        Case to milliseconds of both, and the ratio, plain to library; or a ``reason``.
+    """
     if not _has_fast_path():
         return {"reason": "MLX runs as pip installed it on this device"}
     results = {}
@@ -244,7 +219,16 @@ def _in_turns(
 
 
 def step_vs_torch(effort: Effort) -> Result:
-    """The library's step, against PyTorch's on the same model."""
+    """The library's step, against PyTorch's on the same model.
+
+    Args:
+        effort: Turns and steps of each case.
+
+    Returns:
+        Case to milliseconds of both, how far the first losses are apart, the library's
+        tokens and TFLOP a second, and the ratio, PyTorch to library; on a GPU the same
+        for ``torch.compile``. Or a ``reason``.
+    """
     if importlib.util.find_spec("torch") is None:
         return {"reason": "not installed: torch (the extra `torch`)"}
     on_gpu = runtime.is_gpu()
@@ -296,7 +280,15 @@ def _throughput_of(case: Case, seconds: float) -> Result:
 
 
 def live_plot(effort: Effort) -> Result:
-    """Throughput with the live plot, against without."""
+    """Throughput with the live plot, against without.
+
+    Args:
+        effort: Turns, and seconds of a turn.
+
+    Returns:
+        Tokens a second of both, their ratio, frames, and drawing's share of the time;
+        or a ``reason``.
+    """
     if missing := _missing():
         return missing
     from lmxlab.lab.live import LivePlot, Pacer
@@ -350,7 +342,14 @@ def _throughput(step: Callable[[], Any], case: Case, seconds: float) -> float:
 
 
 def panel(effort: Effort) -> Result:
-    """Throughput in a panel with everything on, against a bare loop."""
+    """Throughput in a panel with everything on, against a bare loop.
+
+    Args:
+        effort: Seconds of a block, and blocks.
+
+    Returns:
+        What :meth:`lmxlab.bench.panel.PanelCost.compare` returns, or a ``reason``.
+    """
     if missing := _missing():
         return missing
     from lmxlab.bench.panel import PanelCost
@@ -363,7 +362,14 @@ def panel(effort: Effort) -> Result:
 
 
 def first_call(effort: Effort) -> Result:
-    """What the first step costs, with an empty and a full kernel cache."""
+    """What the first step costs, with an empty and a full kernel cache.
+
+    Args:
+        effort: Whether to build all kernels afresh.
+
+    Returns:
+        ``cold`` and ``warm``: seconds of the first step and of the second, and kernels.
+    """
     why_not = ""
     if not _has_fast_path():
         why_not = "this device keeps no kernels as files"

@@ -22,6 +22,9 @@ def render(report: Report) -> str:
 
     Args:
         report: From :func:`lmxlab.bench.measure`.
+
+    Returns:
+        Lines for a terminal: the machine, then each measurement with its spread.
     """
     about = report["machine"]
     load = ", ".join(f"{value:.1f}" for value in about["load_before"])

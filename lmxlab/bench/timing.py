@@ -103,13 +103,33 @@ def interleave(
 
 
 def orders(names: list[str], turns: int) -> list[list[str]]:
-    """Return each turn's order: shuffled, and the same at every call."""
+    """Return each turn's order: shuffled, and the same at every call.
+
+    Args:
+        names: What takes turns.
+        turns: How many.
+
+    Returns:
+        The names in another order for each turn.
+
+    Example:
+        >>> sorted(orders(["a", "b"], 3)[0])
+        ['a', 'b']
+    """
     shuffler = random.Random(0)
     return [shuffler.sample(names, len(names)) for _ in range(turns)]
 
 
 def ratio(samples: Mapping[str, list[float]], over: str, under: str) -> float:
     """Return the ratio of two medians.
+
+    Args:
+        samples: By name, at least one each.
+        over: The name whose median is divided.
+        under: The name whose median divides it.
+
+    Returns:
+        Above 1 where ``over`` has the larger median.
 
     Example:
         >>> ratio({"a": [2.0, 9.0, 2.0], "b": [1.0]}, "a", "b")

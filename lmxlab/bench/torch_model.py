@@ -25,7 +25,11 @@ def device() -> torch.device:
 
 
 class Attention(nn.Module):
-    """Causal multi-head attention; queries and keys may be rotated."""
+    """Causal multi-head attention; queries and keys may be rotated.
+
+    Args:
+        config: Width, heads and rotation.
+    """
 
     def __init__(self, config: BlockConfig) -> None:
         super().__init__()
@@ -38,7 +42,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(width, width, bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Mix each token with those before it, (B, T, d_model)."""
+        """Mix each token of ``x``, (B, T, d_model), with those before it."""
         batch, length, width = x.shape
         q, k, v = (
             project(x).view(batch, length, self.heads, -1).transpose(1, 2)
@@ -62,7 +66,11 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Squared ReLU or exact GELU between two linear maps."""
+    """Squared ReLU or exact GELU between two linear maps.
+
+    Args:
+        config: Width, and which of the two.
+    """
 
     def __init__(self, config: BlockConfig) -> None:
         super().__init__()
@@ -71,7 +79,7 @@ class FeedForward(nn.Module):
         self.gelu = config.ffn == "gelu"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, T, d_model) to the same shape."""
+        """Map ``x``, (B, T, d_model), to the same shape."""
         hidden = self.up_proj(x)
         hidden = F.gelu(hidden) if self.gelu else F.relu(hidden).square()
         y: torch.Tensor = self.down_proj(hidden)
@@ -79,7 +87,11 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm block."""
+    """A pre-norm block.
+
+    Args:
+        config: Its parts, as in our model.
+    """
 
     def __init__(self, config: BlockConfig) -> None:
         super().__init__()
@@ -89,7 +101,7 @@ class Block(nn.Module):
         self.ffn_norm = _norm(config)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Transform activations (B, T, d_model)."""
+        """Transform activations ``x``, (B, T, d_model)."""
         x = x + self.attention(self.attention_norm(x))
         y: torch.Tensor = x + self.ffn(self.ffn_norm(x))
         return y
@@ -119,7 +131,15 @@ class TorchModel(nn.Module):
         self.final_norm = _norm(block)
 
     def forward(self, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean cross-entropy in nats."""
+        """Return the mean cross-entropy in nats.
+
+        Args:
+            tokens: (B, T).
+            targets: The same text one position later, (B, T).
+
+        Returns:
+            A scalar, in float32.
+        """
         x = self.embed(tokens)
         if self.position_embed is not None:
             x = x + self.position_embed.weight[: tokens.shape[1]]

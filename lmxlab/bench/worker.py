@@ -20,7 +20,15 @@ _steps: dict[tuple[str, str], timing.Step] = {}
 
 
 def gflops(size: int, seconds: float) -> list[float]:
-    """Measure matrix products for about ``seconds`` seconds; see ``timing.gflops``."""
+    """Measure matrix products, by :func:`lmxlab.bench.timing.gflops`.
+
+    Args:
+        size: Rows and columns of both.
+        seconds: For how long, about.
+
+    Returns:
+        Billions of floating-point operations per second, of each product.
+    """
     return timing.gflops(size, seconds)
 
 
@@ -42,7 +50,16 @@ def steps(case: str, count: int, kind: str = "library") -> list[float]:
 
 
 def losses(case: str, count: int, kind: str = "library") -> list[float]:
-    """Return the losses of the first ``count`` updates; arguments as above."""
+    """Train a model of its own, and return its first losses.
+
+    Args:
+        case: A name in ``cases.CASES`` or ``cases.GPU_CASES``.
+        count: Updates.
+        kind: ``library``, ``torch`` or ``torch_compile``.
+
+    Returns:
+        The loss of each update, in nats.
+    """
     step = _build(case, kind)
     found = [step() for _ in range(count)]
     return [x["loss"] if isinstance(x, dict) else x for x in found]
