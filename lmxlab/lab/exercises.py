@@ -106,6 +106,8 @@ def checker(check: Callable[[Any], str | None]) -> Callable[[Any], Grade]:
             return Grade(False, _blame(error, answer))
         return Grade(True, "Right.") if mistake is None else Grade(False, mistake)
 
+    told = inspect.signature(check).replace(return_annotation=Grade)
+    graded.__signature__ = told  # type: ignore[attr-defined] # not the check's own
     return graded
 
 

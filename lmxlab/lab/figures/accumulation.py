@@ -19,6 +19,9 @@ def two_programs(k: int = 4) -> Figure:
     Args:
         k: Micro-batches of an update.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> words = [text.get_text() for text in two_programs(4).axes[0].texts]
         >>> "4 times" in words, "once" in words
@@ -55,6 +58,9 @@ def token_weights(counts: Sequence[int] = (3, 9)) -> Figure:
 
     Args:
         counts: Tokens of each micro-batch.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> words = [text.get_text() for text in token_weights((3, 9)).axes[1].texts]
@@ -110,6 +116,9 @@ def memory_and_speed(
         mib: Working memory of an update for each, in MiB.
         tokens_per_second: Throughput for each.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = memory_and_speed([1, 4], [80.0, 20.5], [9000.0, 8800.0])
         >>> [axes.get_ylabel() for axes in figure.axes]
@@ -147,6 +156,9 @@ def gradient_errors(ks: Sequence[int], errors: Mapping[str, Sequence[float]]) ->
     Args:
         ks: Numbers of micro-batches.
         errors: Way of averaging to its relative errors, one for each of ``ks``.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> figure = gradient_errors([2, 4], {"tokens": [1e-7, 1e-7]})

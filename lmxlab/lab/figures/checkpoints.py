@@ -22,6 +22,9 @@ def parts(kept: Mapping[str, Sequence[str]]) -> Figure:
     Args:
         kept: Kind of checkpoint to the names of the parts that it keeps.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = parts({"weights alone": ["weights"]})
         >>> sum(text.get_text() == "lost" for text in figure.axes[0].texts)
@@ -51,6 +54,9 @@ def resumed(
     Args:
         whole: Loss of each step of the run that was not interrupted, in nats.
         pieces: For each process, the steps that were done before it, and its losses.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> figure = resumed([3.0, 2.0, 1.0], [(0, [3.0, 2.0]), (2, [1.0])])
@@ -86,6 +92,9 @@ def two_runs(
         rates: Name of a run to the learning rate of each step.
         losses: The same names, to the loss of each step in nats.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = two_runs({"a": [1e-3, 1e-3]}, {"a": [2.0, 1.0]})
         >>> [axes.get_ylabel() for axes in figure.axes]
@@ -113,6 +122,9 @@ def patience(
         losses: What they gave, in nats.
         best: The step of the lowest.
         stopped: The step at which the run was stopped.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> figure = patience([1, 2, 3], [2.0, 1.0, 1.5], best=2, stopped=3)

@@ -15,6 +15,9 @@ def recording(operations: int = 5, fused: int = 2, steps: int = 4) -> Figure:
         fused: Of one compiled step.
         steps: How many steps to draw.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> words = [text.get_text() for text in recording().axes[0].texts]
         >>> words.count("Python"), words.count("trace")
@@ -41,6 +44,9 @@ def recording(operations: int = 5, fused: int = 2, steps: int = 4) -> Figure:
 
 def captured() -> Figure:
     """Draw the three containers that a compiled step reads and writes.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> any("random" in text.get_text() for text in captured().axes[0].texts)

@@ -16,6 +16,9 @@ def parity(rows: Mapping[str, Sequence[int]], hidden: Collection[int]) -> Figure
         rows: Name of a row to its bits.
         hidden: Positions that count, from 0.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = parity({"easy": [1, 0, 1], "hard": [1, 1, 1]}, hidden=[0, 2])
         >>> [text.get_text() for text in figure.axes[0].texts][-1]
@@ -50,6 +53,9 @@ def telling(found: Mapping[str, Sequence[float]], hidden: Collection[int]) -> Fi
         found: Kind of rows to the covariance of each bit's sign with the label's.
         hidden: Positions that count, from 0; marked below the axis.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = telling({"easy": [0.2, 0.0], "hard": [0.0, 0.0]}, hidden=[0])
         >>> [axes.get_title() for axes in figure.axes]
@@ -78,6 +84,9 @@ def learning(
     Args:
         accuracy: Name of a run to steps and accuracies on hard rows (uniform bits).
         shares: The same names, to the share of hard rows of each step.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> figure = learning({"a": ([25], [0.5])}, {"a": [0.0, 1.0]})

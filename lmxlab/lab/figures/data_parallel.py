@@ -15,6 +15,9 @@ def one_update(processes: int = 2) -> Figure:
     Args:
         processes: How many, 2 or 3.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> words = [text.get_text() for text in one_update(3).axes[0].texts]
         >>> sum(word.startswith("process") for word in words)
@@ -46,6 +49,9 @@ def curves(losses: Mapping[str, Sequence[float]]) -> Figure:
     Args:
         losses: Name of a run to its losses in nats, one for each step; at most three.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> len(curves({"one": [2.0, 1.0], "two": [2.0, 1.0]}).axes[0].lines)
         2
@@ -67,6 +73,9 @@ def drift(distances: Mapping[str, Sequence[float]]) -> Figure:
 
     Args:
         distances: Name of a run to the relative distance after each step.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> drift({"averaged": [0.0, 0.0], "alone": [0.1, 0.2]}).axes[0].get_xlabel()

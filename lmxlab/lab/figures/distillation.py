@@ -18,6 +18,9 @@ MARKERS = ("o", "s", "^", "D")
 def two_lessons() -> Figure:
     """Draw what the student learns from: the teacher's distribution, and the text.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> words = [text.get_text() for text in two_lessons().axes[0].texts]
         >>> "inputs" in words, "× α" in words
@@ -58,6 +61,9 @@ def three_targets(
         teacher: Its probability of each token.
         truth: The source's probability of each token.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = three_targets(1, [0.2, 0.8], [0.3, 0.7])
         >>> [axes.get_title() for axes in figure.axes]
@@ -88,6 +94,9 @@ def at_temperatures(
     Args:
         probs: At temperature 1, all above 0.
         temperatures: Above 0.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> figure = at_temperatures([0.9, 0.1], [1, 2])
@@ -121,6 +130,9 @@ def excess_over_steps(
     Args:
         curves: Name to steps and to excess in nats a token, up to four.
         teacher: The teacher's excess, in nats a token.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> figure = excess_over_steps({"alone": ([10, 20], [1.0, 0.9])}, 0.05)

@@ -22,6 +22,9 @@ def pair(
         chosen: Words of the preferred ending.
         rejected: Words of the other ending.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = pair(["Ann", "and"], ["gave", "it"], ["hid", "it"])
         >>> [text.get_text() for text in figure.axes[0].texts][:2]
@@ -61,6 +64,9 @@ def reward_to_loss(beta: float = 0.5, margin: float = 3.0) -> Figure:
     Args:
         beta: The scale of the rewards.
         margin: In nats; marked on the curves.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> axes = reward_to_loss(beta=0.5, margin=3.0).axes[1]
@@ -118,6 +124,9 @@ def log_probs(
         runs: Name to the two, at each step.
         references: Label to nats: horizontal lines among the chosen, the highest first.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> runs = {"DPO": ([-1.8, -4.0], [-1.8, -20.0])}
         >>> left, right = log_probs(runs, {"start": -1.79}).axes
@@ -168,6 +177,9 @@ def where_it_went(shares: Mapping[str, tuple[float, float]]) -> Figure:
 
     Args:
         shares: Name of a model to what it gives to the kind and to the unkind endings.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> figure = where_it_went({"base": (0.5, 0.4)})

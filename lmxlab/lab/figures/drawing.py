@@ -22,6 +22,9 @@ def sketch(width: float = 84.0, height: float = 28.0) -> tuple[Figure, Axes]:
         width: Tenths of an inch; 84 is as wide as a notebook's pictures are.
         height: Tenths of an inch.
 
+    Returns:
+        The figure, and its axes in those units.
+
     Example:
         >>> figure, axes = sketch(40, 20)
         >>> figure.get_size_inches().tolist(), axes.axison
@@ -81,9 +84,9 @@ def box(
         width: Of the box.
         height: Of the box.
         words: In its middle; lines are separated by a line feed.
-        colour: Of its edge, and faintly of its inside.
+        colour: Of its edge, and faintly of its inside; the lab's first by default.
         fill: How much of the colour the inside takes, from 0 to 1.
-        size: Of the words, in points.
+        size: Of the words, in points; 9 by default.
         dashed: Whether the edge is dashed: for what is optional or not there.
 
     Example:
@@ -123,7 +126,7 @@ def arrow(
         axes: Of a sketch.
         start: Where it begins, x and y.
         end: Where its head is.
-        colour: Of the arrow.
+        colour: Of the arrow; a grey that shows on white and on black by default.
         bend: 0 for a straight one; the share of its length that it bows to the side.
         dashed: Whether its line is dashed.
 
@@ -166,7 +169,7 @@ def say(
         x: Their middle, or their left or right end.
         y: Their middle.
         words: What to write.
-        size: In points.
+        size: In points; 9 by default.
         align: ``"center"``, ``"left"`` or ``"right"``.
         bold: Whether they are a title.
 

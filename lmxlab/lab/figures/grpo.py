@@ -19,6 +19,9 @@ def groups(rewarded: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
     Args:
         rewarded: Prompt to its group: completions, each with its reward.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = groups({"21>": [("12.", 1.0), ("21.", 0.0)]})
         >>> [f"{bar.get_width():.2f}" for bar in figure.axes[0].patches]
@@ -71,6 +74,9 @@ def clipping(epsilon: float = 0.2) -> Figure:
 
     Args:
         epsilon: How far the ratio counts, to both sides of 1.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> [axes.get_title()[:12] for axes in clipping().axes]
@@ -126,6 +132,9 @@ def slope_at_zero(
         losses: The loss there.
         slope: Of the loss at 0.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = slope_at_zero([-1, 0, 1], [0.4, 0.0, -0.4], -0.4)
         >>> figure.axes[0].texts[0].get_text()
@@ -166,6 +175,9 @@ def given_and_true(
     Args:
         runs: Name to the mean reward of each rollout, and the share that was right.
         before: The share that was right before training.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> figure = given_and_true({"exact": ([0.5, 0.9], [0.5, 0.9])}, 0.5)

@@ -22,6 +22,9 @@ def depths(words: Sequence[str], n_predict: int = 2) -> Figure:
     Raises:
         ValueError: If there are too few words for that many depths.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = depths(["Ann", "and", "Ben", "saw"], n_predict=1)
         >>> [t.get_text() for t in figure.axes[0].texts if "told" in t.get_text()]
@@ -71,6 +74,9 @@ def passes(start: str, found: Sequence[Pass]) -> Figure:
         found: For each pass the guesses that it checked and the tokens that it settled:
             the guesses it kept, and the model's own choice after them.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = passes("Ann", [([], ["and"]), (["Ben", "ran"], ["Ben", "saw"])])
         >>> [text.get_text() for text in figure.axes[0].texts][3:6]
@@ -119,6 +125,9 @@ def passes_by_heads(
         measured: Passes of the base model for each.
         tokens: Length of the text.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> passes_by_heads([0, 1], [70, 37.5], 70).axes[0].get_ylabel()
         'passes for 70 tokens'
@@ -151,6 +160,9 @@ def losses_and_passes(
         losses: Run to its heads' losses, in nats.
         counts: Run to the passes that a text takes.
         tokens: Length of the text: the passes without heads.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> runs = {"sound": [0.9], "broken": [0.0]}

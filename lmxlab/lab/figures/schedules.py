@@ -25,6 +25,9 @@ def phases(
         warmup: Steps of warm-up, in both.
         decay: Steps in which wsd decays.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = phases([0.0, 0.5, 1.0, 0.5], [0.0, 0.5, 1.0, 0.0], 2, 1)
         >>> [text.get_text() for text in figure.axes[1].texts]
@@ -65,6 +68,9 @@ def first_step(
         sgd: How far plain gradient descent does.
         rate: The learning rate of both.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = first_step([0.1, 10.0], [0.01, 0.01], [0.001, 0.1], rate=0.01)
         >>> figure.axes[0].get_xscale()
@@ -89,6 +95,9 @@ def range_tests(
     Args:
         tests: Optimizer to its rates, rising, and the smoothed loss at each, in nats.
         chosen: Optimizer to the rate that was chosen, marked on its line.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> tests = {"adamw": ([1e-4, 1e-2, 1.0], [4.0, 1.0, 5.0])}
@@ -133,6 +142,9 @@ def rate_over_loss(
         rates: Schedule to the learning rate of each step.
         losses: Schedule to the loss of each step, in nats; drawn as a mean of 20.
         floor: The entropy floor, in nats.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> figure = rate_over_loss({"cosine": [0.1] * 30}, {"cosine": [2.0] * 30}, 0.7)

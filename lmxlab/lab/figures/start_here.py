@@ -15,6 +15,9 @@ def surprise(words: Sequence[str], ways: Sequence[int]) -> Figure:
         words: The words that are predicted, in order.
         ways: How many words were equally likely at each place, 1 for a certain one.
 
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
+
     Example:
         >>> figure = surprise(["saw", "a"], [1, 10])
         >>> [text.get_text() for text in figure.axes[0].texts]
@@ -32,6 +35,9 @@ def surprise(words: Sequence[str], ways: Sequence[int]) -> Figure:
 
 def one_batch() -> Figure:
     """Draw the way of one batch of tokens, from the data to the plots.
+
+    Returns:
+        The figure; :func:`lmxlab.lab.picture` shows it.
 
     Example:
         >>> len(one_batch().axes[0].patches)

@@ -27,6 +27,9 @@ _ROLES = ("heading and question", "stub", "check", "hint and solution")
 def topics() -> dict[str, tuple[Exercise, ...]]:
     """Return the exercises of every topic, by the topic's name.
 
+    Returns:
+        Topic to its exercises, in their order.
+
     Example:
         >>> [exercise.minutes for exercise in topics()["start_here"]]
         [3, 2, 5]
@@ -43,6 +46,9 @@ def exercises_of(notebook: str | Path) -> tuple[Exercise, ...]:
 
     Args:
         notebook: Its path or name, such as ``"notebooks/04_dpo.ipynb"``.
+
+    Returns:
+        Its exercises, in their order.
 
     Raises:
         LookupError: If there is no module for it here.
@@ -68,6 +74,9 @@ def section(exercises: Sequence[Exercise]) -> list[Cell]:
     Args:
         exercises: In their order.
 
+    Returns:
+        The heading and four cells for each exercise, the first in the heading's cell.
+
     Example:
         >>> len(section(exercises_of("00_start_here")))
         12
@@ -89,6 +98,9 @@ def differences(
     Args:
         notebook: The notebook as plain JSON.
         exercises: Those that it should have.
+
+    Returns:
+        A sentence for each difference; none if there is none.
 
     Example:
         >>> list(differences({"cells": []}, exercises_of("00_start_here")))
@@ -116,7 +128,7 @@ def differences(
 def rewrite(path: str | Path, exercises: Sequence[Exercise] | None = None) -> bool:
     """Write a notebook's exercises anew from their source; all else stays.
 
-    Cells keep their ids; those that become more get one that says what they are.
+    A cell that was there keeps its id; a new one gets an id that says what it is.
 
     Args:
         path: The notebook.

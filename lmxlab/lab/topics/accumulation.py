@@ -26,7 +26,14 @@ def _slope(w: float, batch: Any) -> float:
 
 @checker
 def check_whole_gradient(answer: Any) -> str | None:
-    """Grade ``whole_gradient(mean_gradient, w, batches)``, that of all numbers."""
+    """Grade ``whole_gradient(mean_gradient, w, batches)``, that of all numbers.
+
+    Args:
+        answer: The learner's function ``whole_gradient``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     batches = [[1.0, 2.0, 3.0], [10.0], [5.0, 9.0]]
     counts = [len(batch) for batch in batches]
     seen: list[tuple[float, int]] = []
@@ -108,7 +115,14 @@ def _shortened(g: Numbers, limit: float) -> Numbers:
 
 @checker
 def check_clip_once(answer: Any) -> str | None:
-    """Grade ``clipped(grads, counts, limit)``: averaged, then shortened."""
+    """Grade ``clipped(grads, counts, limit)``: averaged, then shortened.
+
+    Args:
+        answer: The learner's function ``clipped``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     grads, counts = [_numbers([30.0, 40.0]), _numbers([0.0, -4.0])], [2, 6]
     whole = (2 * grads[0] + 6 * grads[1]) / 8  # (7.5, 7)
     got = _numbers(answer([mx.array(g) for g in grads], counts, 1.0))
@@ -192,7 +206,14 @@ def _least(rows: int, budget: float, fixed: float, per_row: float) -> int:
 
 @checker
 def check_fewest(answer: Any) -> str | None:
-    """Grade ``fewest(rows, budget, fixed, per_row)``: the smallest k that fits."""
+    """Grade ``fewest(rows, budget, fixed, per_row)``: the smallest k that fits.
+
+    Args:
+        answer: The learner's function ``fewest``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     got = int(answer(64, 100, 40, 4))  # at most 15 rows: k = 8
     if got == 64:
         return "It fits, and so does a smaller k: do not split more than you must."

@@ -26,7 +26,14 @@ def _stops_at(losses: Sequence[float], patience: int, min_delta: float) -> int:
 
 @checker
 def check_patience(answer: Any) -> str | None:
-    """Grade ``stop_at(losses, patience, min_delta)``, a number of evaluations."""
+    """Grade ``stop_at(losses, patience, min_delta)``, a number of evaluations.
+
+    Args:
+        answer: The learner's function ``stop_at``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     falling = [3.0, 2.0, 1.0]
     if answer(falling, 2, 0.0) != 3:
         return "A loss that falls each time never stops the run: the answer is 3 of 3."
@@ -122,7 +129,14 @@ PATIENCE = Exercise(
 
 @checker
 def check_best(answer: Any) -> str | None:
-    """Grade a callback ``Best`` with ``loss`` and ``step`` of the best evaluation."""
+    """Grade a callback ``Best`` with ``loss`` and ``step`` of the best evaluation.
+
+    Args:
+        answer: The learner's class ``Best``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     best = answer()
     if not hasattr(best, "on_eval_end"):
         return "An evaluation calls on_eval_end(step, metrics): give the class one."
@@ -237,7 +251,14 @@ class _Disk:
 
 @checker
 def check_replace(answer: Any) -> str | None:
-    """Grade ``replace(path, data)``: the new bytes or the old ones, at any moment."""
+    """Grade ``replace(path, data)``: the new bytes or the old ones, at any moment.
+
+    Args:
+        answer: The learner's function ``replace``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.bin"
         path.write_bytes(b"old")

@@ -23,7 +23,14 @@ class _Counted(dict[str, mx.array]):
 
 @checker
 def check_live_factor(answer: Any) -> str | None:
-    """Grade ``make(state)``: a compiled ``state["factor"] * x`` that stays live."""
+    """Grade ``make(state)``: a compiled ``state["factor"] * x`` that stays live.
+
+    Args:
+        answer: The learner's function ``make``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     state = _Counted(factor=mx.array(2.0))
     f = answer(state)
     x = mx.array(3.0)
@@ -92,7 +99,14 @@ LIVE_FACTOR = Exercise(
 
 @checker
 def check_break_even(answer: Any) -> str | None:
-    """Grade ``break_even(first_eager, first_compiled, eager, compiled)``, in steps."""
+    """Grade ``break_even(first_eager, first_compiled, eager, compiled)``, in steps.
+
+    Args:
+        answer: The learner's function ``break_even``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     got = answer(0.5, 4.5, 0.012, 0.004)
     if _close(got, 4.5 / 0.008):
         return "Eager has a first call too: only the difference must be earned back."
@@ -150,7 +164,14 @@ BREAK_EVEN = Exercise(
 
 @checker
 def check_bucket(answer: Any) -> str | None:
-    """Grade ``bucket(n)``: the length in {16, 32, 64} for a row of n tokens."""
+    """Grade ``bucket(n)``: the length in {16, 32, 64} for a row of n tokens.
+
+    Args:
+        answer: The learner's function ``bucket``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     got = {n: int(answer(n)) for n in range(1, 65)}
     short = [n for n, size in got.items() if size < n]
     if short:

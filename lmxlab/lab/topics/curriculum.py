@@ -12,7 +12,14 @@ TOTAL, FRACTION, ROWS = 200, 0.5, 64
 
 @checker
 def check_hard_rows(answer: Any) -> str | None:
-    """Grade ``hard_rows(i, n, total, fraction, pace)``: how many of n rows are hard."""
+    """Grade ``hard_rows(i, n, total, fraction, pace)``: how many of n rows are hard.
+
+    Args:
+        answer: The learner's function ``hard_rows``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
 
     def got(i: int, pace: float = 1.0) -> float:
         return float(answer(i, ROWS, TOTAL, FRACTION, pace))
@@ -82,7 +89,14 @@ HARD_ROWS = Exercise(
 
 @checker
 def check_signal(answer: Any) -> str | None:
-    """Grade ``signal(p, k)``: what one hidden bit tells of the parity of k."""
+    """Grade ``signal(p, k)``: what one hidden bit tells of the parity of k.
+
+    Args:
+        answer: The learner's function ``signal``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     if not math.isclose(float(answer(0.1, 1)), 1 - 0.8**2, rel_tol=1e-6):
         if math.isclose(float(answer(0.1, 1)), 1.0, rel_tol=1e-6):
             return (
@@ -139,7 +153,14 @@ SIGNAL = Exercise(
 
 @checker
 def check_hidden(answer: Any) -> str | None:
-    """Grade ``hidden(bits, labels, k)``: which bits count, from easy rows alone."""
+    """Grade ``hidden(bits, labels, k)``: which bits count, from easy rows alone.
+
+    Args:
+        answer: The learner's function ``hidden``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     for seed in (3, 4):
         world = ParityWorld(seed=seed).easy()
         bits, targets, _ = next(world.batches(8192, seed=1))

@@ -10,7 +10,14 @@ import numpy as np
 
 @checker
 def check_rows(answer: Any) -> str | None:
-    """Grade ``rows_of(batch, rank, size)``: this process's rows."""
+    """Grade ``rows_of(batch, rank, size)``: this process's rows.
+
+    Args:
+        answer: The learner's function ``rows_of``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     for rows, size in ((8, 2), (7, 2), (10, 4), (3, 3)):
         batch = np.arange(2 * rows).reshape(rows, 2)
         parts = [np.asarray(answer(batch, rank, size)) for rank in range(size)]
@@ -71,7 +78,14 @@ ROWS = Exercise(
 
 @checker
 def check_joint(answer: Any) -> str | None:
-    """Grade ``joint(gradients, tokens)``: the gradient of the joint batch."""
+    """Grade ``joint(gradients, tokens)``: the gradient of the joint batch.
+
+    Args:
+        answer: The learner's function ``joint``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     gradients, tokens = [mx.array([1.0, 2.0]), mx.array([4.0, 8.0])], [30, 10]
     got = answer(gradients, tokens)
     values = np.asarray(got).reshape(-1)
@@ -126,7 +140,14 @@ JOINT = Exercise(
 
 @checker
 def check_sent(answer: Any) -> str | None:
-    """Grade ``sent(numbers, processes)``: numbers that a process sends round a ring."""
+    """Grade ``sent(numbers, processes)``: numbers that a process sends round a ring.
+
+    Args:
+        answer: The learner's function ``sent``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     got = float(answer(1200, 4))
     if math.isclose(got, 3600):
         return "Whole gradients from one to the next: a ring sends slices of 1/n."

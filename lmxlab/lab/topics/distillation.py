@@ -16,7 +16,14 @@ def _softmax(z: Floats) -> Floats:
 
 @checker
 def check_from_cache(answer: Any) -> str | None:
-    """Grade ``from_cache(top, vocab_size)``: the distribution that a reader sees."""
+    """Grade ``from_cache(top, vocab_size)``: the distribution that a reader sees.
+
+    Args:
+        answer: The learner's function ``from_cache``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     got = np.asarray(answer({2: 0.5, 0: 0.3}, 6), dtype=float)
     if got.shape != (6,):
         return f"Return 6 probabilities, one a token; got shape {got.shape}."
@@ -95,7 +102,14 @@ _STUDENTS = np.array(
 
 @checker
 def check_closest(answer: Any) -> str | None:
-    """Grade ``closest(teacher, students, direction)``: who has the least KL."""
+    """Grade ``closest(teacher, students, direction)``: who has the least KL.
+
+    Args:
+        answer: The learner's function ``closest``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     forward = int(answer(_HUMPS, _STUDENTS, "forward"))
     reverse = int(answer(_HUMPS, _STUDENTS, "reverse"))
     if (forward, reverse) == (0, 1):
@@ -184,7 +198,14 @@ _Z_T = np.array([2.0, 0.1, -1.0, 0.4])
 
 @checker
 def check_pull(answer: Any) -> str | None:
-    """Grade ``pull(z_student, z_teacher, target, tau, alpha)``, a gradient."""
+    """Grade ``pull(z_student, z_teacher, target, tau, alpha)``, a gradient.
+
+    Args:
+        answer: The learner's function ``pull``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     tau, alpha, target = 3.0, 0.75, 1
     p, q = _softmax(_Z_T / tau), _softmax(_Z_S / tau)
     onehot = np.eye(4)[target]

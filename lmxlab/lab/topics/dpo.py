@@ -14,7 +14,14 @@ def _close(a: Any, b: float) -> bool:
 
 @checker
 def check_ipo(answer: Any) -> str | None:
-    """Grade ``ipo(margin, beta)``: the mean of (margin - 1 / (2 beta)) squared."""
+    """Grade ``ipo(margin, beta)``: the mean of (margin - 1 / (2 beta)) squared.
+
+    Args:
+        answer: The learner's function ``ipo``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     margin = mx.array([0.0, 2.0, 6.0])
     got = np.array(answer(margin, 0.25))  # aims at 2: (4 + 0 + 16) / 3
     if got.shape != ():
@@ -72,7 +79,14 @@ IPO = Exercise(
 
 @checker
 def check_mask(answer: Any) -> str | None:
-    """Grade ``mask(length, prompts)``: which targets of each row are scored."""
+    """Grade ``mask(length, prompts)``: which targets of each row are scored.
+
+    Args:
+        answer: The learner's function ``mask``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     got = answer(6, mx.array([3, 1]))
     found = np.array(got).astype(float)
     right = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], dtype=float)
@@ -142,7 +156,14 @@ MASK = Exercise(
 
 @checker
 def check_alarm(answer: Any) -> str | None:
-    """Grade ``alarm(accuracy, chosen)``: the first bad step from 1, or 0 for none."""
+    """Grade ``alarm(accuracy, chosen)``: the first bad step from 1, or 0 for none.
+
+    Args:
+        answer: The learner's function ``alarm``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     accuracy = [0.0, 0.9, 1.0, 1.0, 1.0, 1.0]
     fallen = [-2.0, -3.5, -2.5, -2.9, -3.1, -4.0]
     good = [-2.0, -1.8, -1.5, -1.3, -1.2, -1.1]

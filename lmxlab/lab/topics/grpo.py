@@ -14,7 +14,14 @@ def _close(a: Any, b: Any) -> bool:
 
 @checker
 def check_advantages(answer: Any) -> str | None:
-    """Grade ``advantages(rewards)``: those of one group, a list of numbers."""
+    """Grade ``advantages(rewards)``: those of one group, a list of numbers.
+
+    Args:
+        answer: The learner's function ``advantages``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     rewards = [1.0, 0.0, 0.0, 1.0, 0.0]
     centred = np.array(rewards) - np.mean(rewards)
     got = np.asarray(answer(list(rewards)), float)
@@ -119,7 +126,14 @@ def _ids(text: str) -> list[int]:
 
 @checker
 def check_verify(answer: Any) -> str | None:
-    """Grade ``verify(prompt, completion)`` by hacks, then by every short answer."""
+    """Grade ``verify(prompt, completion)`` by hacks, then by every short answer.
+
+    Args:
+        answer: The learner's function ``verify``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     for prompt, right in _RIGHT.items():
         if float(answer(_ids(prompt), _ids(right))) != 1:
             return f"{prompt}{right} is sorted and ends: it deserves a reward of 1."
@@ -222,7 +236,14 @@ VERIFIER = Exercise(
 
 @checker
 def check_k3(answer: Any) -> str | None:
-    """Grade ``k3(now, ref)``: of log-probabilities, the estimate for each token."""
+    """Grade ``k3(now, ref)``: of log-probabilities, the estimate for each token.
+
+    Args:
+        answer: The learner's function ``k3``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     policy, reference = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
     now, ref = np.log(policy), np.log(reference)
     difference = ref - now

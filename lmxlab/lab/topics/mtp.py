@@ -9,7 +9,14 @@ import numpy as np
 
 @checker
 def check_split(answer: Any) -> str | None:
-    """Grade ``split(targets, k)``: what depth k is told, and what it predicts."""
+    """Grade ``split(targets, k)``: what depth k is told, and what it predicts.
+
+    Args:
+        answer: The learner's function ``split``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     y = np.arange(2 * 7).reshape(2, 7)
     for k in (1, 2, 3):
         result = answer(y, k)
@@ -83,7 +90,14 @@ def _peeks_by(distance: int) -> Callable[[Any], np.ndarray[Any, Any]]:
 
 @checker
 def check_leaks(answer: Any) -> str | None:
-    """Grade ``leaks(predict, tokens)``: whether an output depends on a later token."""
+    """Grade ``leaks(predict, tokens)``: whether an output depends on a later token.
+
+    Args:
+        answer: The learner's function ``leaks``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     tokens = np.array([3, 1, 4, 1, 5, 9])
     given = tokens.copy()
     accused = answer(_running_sum, given)
@@ -155,8 +169,8 @@ LEAKS = Exercise(
     },
 )
 
-# The 14 tokens that follow the first name of a story: four choices in it, and the
-# first name of the next one. Nobody can guess these; all others follow from the text.
+#: Whether each of the 14 tokens after a story's first name is a free choice: four in
+#: the story, and the next one's first name. All others follow from the text.
 FREE = [n in (2, 5, 6, 9, 14) for n in range(1, 15)]
 
 
@@ -166,6 +180,9 @@ def fewest_passes(free: Any, heads: int) -> int:
     Args:
         free: For each token, whether it is a choice that no guess foresees.
         heads: Guesses before each pass.
+
+    Returns:
+        The passes of the base model.
 
     Example:
         >>> fewest_passes(FREE, 0), fewest_passes(FREE, 2)
@@ -181,7 +198,14 @@ def fewest_passes(free: Any, heads: int) -> int:
 
 @checker
 def check_passes(answer: Any) -> str | None:
-    """Grade ``passes(free, heads)``: passes of the base model for a whole text."""
+    """Grade ``passes(free, heads)``: passes of the base model for a whole text.
+
+    Args:
+        answer: The learner's function ``passes``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     text = FREE * 5
     got = {heads: int(answer(list(text), heads)) for heads in (0, 1, 2, 3, 4)}
     if got[0] != 70:

@@ -17,7 +17,14 @@ def _close(a: Any, b: float) -> bool:
 
 @checker
 def check_uncorrected(answer: Any) -> str | None:
-    """Grade ``uncorrected(beta1, beta2)``: Adam's first step without its correction."""
+    """Grade ``uncorrected(beta1, beta2)``: Adam's first step without its correction.
+
+    Args:
+        answer: The learner's function ``uncorrected``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     for beta1, beta2 in ((0.9, 0.999), (0.9, 0.95), (0.8, 0.96)):
         got, m, v = answer(beta1, beta2), 1 - beta1, 1 - beta2
         if _close(got, m / math.sqrt(v)):
@@ -83,7 +90,14 @@ def _wsd(peak: float, warmup: int, total: int, decay: int) -> list[float]:
 
 @checker
 def check_wsd(answer: Any) -> str | None:
-    """Grade ``wsd(t, peak, warmup, total, decay)`` against the library's schedule."""
+    """Grade ``wsd(t, peak, warmup, total, decay)`` against the library's schedule.
+
+    Args:
+        answer: The learner's function ``wsd``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     peak, warmup, total, decay = 0.5, 10, 100, 20
     right = _wsd(peak, warmup, total, decay)
     got = [float(answer(t, peak, warmup, total, decay)) for t in range(total + 1)]
@@ -218,7 +232,14 @@ def _gauges() -> list[tuple[str, str, Sequence[float]]]:
 
 @checker
 def check_diagnose(answer: Any) -> str | None:
-    """Grade ``diagnose(rates)``: what a run's learning rates say of its schedule."""
+    """Grade ``diagnose(rates)``: what a run's learning rates say of its schedule.
+
+    Args:
+        answer: The learner's function ``diagnose``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     for words, right, rates in _gauges():
         said = answer(list(rates))
         if said not in ("no warm-up", "no decay", "fine"):

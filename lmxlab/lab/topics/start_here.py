@@ -13,7 +13,14 @@ def _close(a: Any, b: float) -> bool:
 
 @checker
 def check_entropy_floor(answer: Any) -> str | None:
-    """Grade ``floor(choices, targets)``: nats a token of uniform, free choices."""
+    """Grade ``floor(choices, targets)``: nats a token of uniform, free choices.
+
+    Args:
+        answer: The learner's function ``floor``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     choices, targets = [9, 10, 10, 6], 13
     right = sum(math.log(n) for n in choices) / targets
     got = answer(choices, targets)
@@ -63,7 +70,14 @@ FLOOR = Exercise(
 
 @checker
 def check_perplexity(answer: Any) -> str | None:
-    """Grade ``perplexity(nats)``: the number of equally likely tokens."""
+    """Grade ``perplexity(nats)``: the number of equally likely tokens.
+
+    Args:
+        answer: The learner's function ``perplexity``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     if _close(answer(2.0), 4.0):
         return "2 ** x undoes bits; this loss is in nats."
     if _close(answer(2.0), math.log(2.0)):
@@ -99,7 +113,14 @@ PERPLEXITY = Exercise(
 
 @checker
 def check_shift(answer: Any) -> str | None:
-    """Grade ``shift(rows)``: inputs and next-token targets of rows (B, L)."""
+    """Grade ``shift(rows)``: inputs and next-token targets of rows (B, L).
+
+    Args:
+        answer: The learner's function ``shift``.
+
+    Returns:
+        The grade, with the likely mistake in words if there is one.
+    """
     rows = np.arange(12).reshape(2, 6)
     result = answer(rows)
     if not isinstance(result, tuple) or len(result) != 2:
