@@ -46,6 +46,9 @@ class Finding:
 class Report:
     """All findings, in the order in which they are shown.
 
+    Attributes:
+        findings: One for each line of the report.
+
     Example:
         >>> report = Report([Finding("BLAS", "slow", "Install one.", broken=True)])
         >>> report.ok
@@ -56,7 +59,7 @@ class Report:
         Advice
           - (!) Install one.
         <BLANKLINE>
-        Training would not work, or crawl, on this machine: see (!).
+        Training would not work, or would crawl, on this machine: see (!).
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -88,7 +91,9 @@ class Report:
         if self.ok:
             verdict = "Ready to train."
         else:
-            verdict = "Training would not work, or crawl, on this machine: see (!)."
+            verdict = (
+                "Training would not work, or would crawl, on this machine: see (!)."
+            )
         return "\n".join([*lines, "", verdict])
 
     def as_json(self) -> str:

@@ -22,10 +22,10 @@ MLX_HEADER = "mlx/backend/cpu/compiled_preamble.h"
 def wrapper_script(compiler: str, tmpdir: str, cache: Path) -> str:
     """Return the shell script that stands in for ``g++``.
 
-    Nine tenths of a kernel's compilation is one large header of MLX's, so the script
-    precompiles it at the first kernel: 2.4 s once, and 0.3 s instead of 1.2 s for each
-    kernel after that. A kernel appears under its name when it is whole: two notebooks
-    may want the same one at the same time.
+    Most of a kernel's compilation is one large header of MLX's, so the script
+    precompiles it at the first kernel, which takes seconds once; each kernel after that
+    takes a fraction of what it took. A kernel appears under its name when it is whole:
+    two notebooks may want the same one at the same time.
 
     Args:
         compiler: Path of the C++ compiler.
