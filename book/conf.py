@@ -35,6 +35,7 @@ extensions = [
     "recorded",
     "settings",
     "short_types",
+    "sources",
 ]
 
 # The source root is the repository, so that notebooks are neither copied nor linked.

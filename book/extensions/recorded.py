@@ -140,7 +140,7 @@ def draw_legend(axes: Axes, plot: dict[str, Any]) -> None:
         borderaxespad=0.2,
         borderpad=0,
         columnspacing=1.2,
-        handlelength=1.6,
+        handlelength=2.4,
         handletextpad=0.5,
     )
 
@@ -215,7 +215,7 @@ def page(name: str, record: dict[str, Any]) -> str:
         f"<output>{html.escape(str(record['positions'][first]))}</output></label>"
         f"{svg(draw(record), name, alts[first], first)}{''.join(words)}"
         f"<figcaption>Recorded runs: <code>python book/record.py {name}</code> on "
-        f"{html.escape(made['machine'])}, {html.escape(made['date'])}. "
+        f"{html.escape(made['machine'])}, <time>{html.escape(made['date'])}</time>. "
         f"<details><summary>Settings of each run</summary><pre>{config}</pre></details>"
         "</figcaption></figure>"
     )

@@ -77,7 +77,11 @@ RECORDING = Recording(
     first=0,
     axes={
         "excess": {"x": "step", "y": "excess (nats a token)", "scale": "log"},
-        "end": {"y": "excess at the end (nats a token)", "across": True, "scale": "log"},
+        "end": {
+            "y": "excess at the end (nats a token)",
+            "across": True,
+            "scale": "log",
+        },
     },
     make=make,
 )
