@@ -18,25 +18,6 @@ from lmxlab.bench.plain import Worker, original_environment, plain_environment
 
 Result = dict[str, Any]
 
-# At least, or at most, on two CPU cores under Linux. DESIGN's "Budgets".
-BUDGETS = {
-    "step_vs_bare": ("at most", 1.02),
-    "compiled_vs_eager": ("at least", 1.5),
-    "step_vs_plain": ("at least", 8.0),
-    "step_vs_torch": ("at least", 1.0),
-    "live_plot": ("at least", 0.97),
-    "panel": ("at least", 0.97),
-}
-# The same, so wide that only a mistake breaks them and no busy moment: `--check`.
-GUARDS = {
-    "step_vs_bare": ("at most", 1.25),
-    "compiled_vs_eager": ("at least", 1.2),
-    "step_vs_plain": ("at least", 3.0),
-    "step_vs_torch": ("at least", 0.5),
-    "live_plot": ("at least", 0.85),
-    "panel": ("at least", 0.85),
-}
-
 # ------------------------------------------------------------------------------- BLAS
 
 
