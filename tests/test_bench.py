@@ -6,7 +6,7 @@ import os
 import time
 
 from lmxlab import bench, runtime
-from lmxlab.bench import cases, plain, sections, tables, timing
+from lmxlab.bench import cases, effort, plain, sections, tables, timing
 from lmxlab.bench.effort import FULL, QUICK
 from lmxlab.bench.panel import PanelCost
 from lmxlab.lab import Panel
@@ -32,7 +32,7 @@ TINY = replace(
 @pytest.fixture(scope="module")
 def report() -> bench.Report:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sections, "QUICK", TINY)
+        patch.setattr(effort, "QUICK", TINY)
         return bench.measure(quick=True, say=lambda text: None)
 
 

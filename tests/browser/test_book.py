@@ -15,6 +15,7 @@ import re
 import threading
 from typing import Any
 
+from lmxlab.bench.cases import CASES, GPU_CASES
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +193,7 @@ def test_the_tables_of_performance_are_the_reports(chromium, address):
     report = json.loads((ROOT / "book" / "recorded" / "bench.json").read_text())
     with visit(chromium, address, viewport=WIDE) as seen:
         seen.goto("book/performance.html")
-        shown = [(row[0], float(row[-1])) for row in table_cells(seen)]
+        cells = table_cells(seen)
         words = seen.page.inner_text("article")
     card = json.loads((ROOT / "book" / "recorded" / "bench_gpu.json").read_text())
     sections = ["step_vs_bare", "compiled_vs_eager", "step_vs_plain", "blas", "parts"]
@@ -209,5 +210,17 @@ def test_the_tables_of_performance_are_the_reports(chromium, address):
         name = f"{case} x {case}" if section == "blas" else case.replace("_", "-")
         value = found[last.get(section, "ratio")]
         expected.append((name, float(f"{value:.{digits}f}")))
-    assert shown == expected
+    models = list(CASES | GPU_CASES)
+    assert [row[0] for row in cells[: len(models)]] == models
+    assert [(row[0], float(row[-1])) for row in cells[len(models) :]] == expected
     assert f"the panel leaves {report['panel']['ratio']:.3f}, with" in words
+
+
+def test_a_source_has_colours_and_every_link_of_their_index_leads_to_one():
+    index = (BOOK / "_modules" / "index.html").read_text(encoding="utf-8")
+    links = re.findall(r'<li><a href="([^"#]+)">lmxlab', index)
+    assert links
+    assert all((BOOK / "_modules" / link).is_file() for link in links)
+    assert not re.search(r">(builtins|namedtuple_\w+)<", index)
+    source = (BOOK / "_modules/lmxlab/training/trainer.html").read_text("utf-8")
+    assert '<span class="k">class</span>' in source

@@ -169,8 +169,8 @@ LEAKS = Exercise(
     },
 )
 
-#: Whether each of the 14 tokens after a story's first name is a free choice: four in
-#: the story, and the next one's first name. All others follow from the text.
+#: Which of the 14 tokens after a story's first name are free choices. Four are in the
+#: story, the fifth is the next one's first name; all others follow from the text.
 FREE = [n in (2, 5, 6, 9, 14) for n in range(1, 15)]
 
 
