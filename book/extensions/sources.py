@@ -31,6 +31,8 @@ def tidy(
     if pagename.startswith("_modules/"):
         head, end, body = context["body"].partition("</h1>")
         body = body.replace('\n<a class="viewcode-back"', '<a class="viewcode-back"')
+        body = body.replace("</div>\n</div>", "</div></div>")
+        body = body.replace("</div>\n\n", "</div>")
         context["body"] = head.replace(".", ".<wbr>") + end + body
 
 
