@@ -1,6 +1,7 @@
 """The interactive part: live plots, panels, comparisons, predictions, exercises."""
 
 from lmxlab.lab.compare import Compare, Comparison
+from lmxlab.lab.elsewhere import prepare
 from lmxlab.lab.knobs import Knob
 from lmxlab.lab.live import LivePlot
 from lmxlab.lab.panel import Panel, Result, Run
@@ -24,3 +25,5 @@ __all__ = [
     "by_size",
     "picture",
 ]
+
+prepare()

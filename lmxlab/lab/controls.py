@@ -12,10 +12,11 @@ import ipywidgets as widgets
 from lmxlab.lab.alt import alt_text
 from lmxlab.lab.chart import COLOURS, WIDTH, Chart
 from lmxlab.lab.driver import ACTIVE, Driver
+from lmxlab.lab.elsewhere import Shown, advice
 from lmxlab.lab.knobs import Knob, defaults
 from lmxlab.lab.live import Pacer, both_plots, in_notebook, picture_widget
 from lmxlab.lab.page import page_widget
-from lmxlab.lab.status import SILENT, Announcer, status_line
+from lmxlab.lab.status import Announcer, silence, status_line
 from lmxlab.lab.view import View
 
 BUTTONS = {
@@ -31,7 +32,7 @@ WHOLE_FRAMES = 2  # of a run: its axes, and what there is in each soon after
 _by_cell: "dict[str, tuple[int, weakref.WeakSet[Controls]]]" = {}
 
 
-class Controls(Driver):
+class Controls(Shown, Driver):
     """What every panel shows: buttons, knobs, progress, status and picture.
 
     Args:
@@ -184,7 +185,7 @@ class Controls(Driver):
         row = {"flex_flow": "row wrap", "align_items": "center"}
         buttons = widgets.Box(list(self.buttons.values()), layout=row)
         buttons.add_class("lmx-buttons")
-        silent = widgets.HTML(SILENT)
+        silent = widgets.HTML(silence(advice()))
         silent.add_class("lmx-silence")
         groups = []
         for live, words in ((True, "at once"), (False, "at Reset")):
@@ -293,10 +294,6 @@ class Controls(Driver):
         at = self._chart.cursor
         values = {} if at is None else self._chart.read(at)
         self.view.read(f"{self._chart.x} {at or 0:,.4g}", values)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = self.box._repr_mimebundle_(**kwargs) or {}
-        return {**bundle, "text/plain": repr(self)}
 
     def __repr__(self) -> str:
         """Say what this is, for front ends without widgets."""

@@ -12,6 +12,7 @@ import math
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
+from lmxlab.lab.elsewhere import Shown
 from lmxlab.lab.page import page_widget
 from lmxlab.lab.verdict import State, verdict_html, verdict_text
 
@@ -87,7 +88,7 @@ class Score:
         return f"Predictions: {right}, {wrong}, {missed}"
 
 
-class Predict:
+class Predict(Shown):
     """A question that a run will answer: pick an option, or write a number.
 
     The answer is kept while the kernel lives, so the cell may be run again, and no
@@ -221,10 +222,6 @@ class Predict:
     def _answered(self, change: dict[str, Any]) -> None:
         self._answers[self.question] = change["new"]
         self._note.value = html.escape(self._form.remark(change["new"]))
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = self.box._repr_mimebundle_(**kwargs) or {}
-        return {**bundle, "text/plain": repr(self)}
 
     def __repr__(self) -> str:
         """Ask in plain text, for front ends without widgets."""

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import ipywidgets as widgets
 from lmxlab.lab.chart import COLOURS, TEXT
-from lmxlab.lab.elsewhere import in_words
+from lmxlab.lab.elsewhere import Shown, in_words
 from lmxlab.training.callbacks import Callback
 from lmxlab.training.config import TrainConfig
 from lmxlab.training.record import Record
@@ -34,7 +34,7 @@ LOOKS = {
 _ROW = "display:flex;flex-flow:row wrap;column-gap:18px;line-height:1.5"
 
 
-class Samples(Callback):
+class Samples(Shown, Callback):
     """A pane of samples, renewed as training goes on; a callback for the trainer.
 
     Args:
@@ -91,8 +91,7 @@ class Samples(Callback):
         return f"Samples after step {step}:\n{self.text(step)}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = self.box._repr_mimebundle_(**kwargs) or {}
-        return {**bundle, **in_words(repr(self))}
+        return {**super()._repr_mimebundle_(**kwargs), **in_words(repr(self))}
 
     def watch(self, model: nn.Module) -> "Samples":
         """Sample from this model once its run begins; until then from the one before.

@@ -5,13 +5,29 @@ import html
 import time
 from typing import Any
 
-SILENT = (
-    '<div class="lmx-silent" role="alert" hidden>&#9888; No answer from the kernel for '
-    "<b>3</b> s. It is in a long step or in another cell: the interrupt button "
-    "(&#9632;) in the notebook's toolbar ends that. If the kernel was shut down or "
-    "restarted, run this panel's cell again.</div>"
+WHY_SILENT = (
+    "It is in a long step or in another cell: the interrupt button (&#9632;) in the "
+    "notebook's toolbar ends that. If the kernel was shut down or restarted, run this "
+    "panel's cell again."
 )
 TENTHS, SECONDS = 10, 5.0  # of the way, and between two announcements
+
+
+def silence(advice: str = "") -> str:
+    """Return the line that shows when a click has had no answer, as HTML.
+
+    Args:
+        advice: What is likely, in a front end that has a reason of its own.
+
+    Example:
+        >>> "In Colab" in silence("In Colab ...")
+        True
+    """
+    why = html.escape(advice) or WHY_SILENT
+    return (
+        '<div class="lmx-silent" role="alert" hidden>&#9888; No answer from the kernel '
+        f"for <b>3</b> s. {why}</div>"
+    )
 
 
 def status_line(

@@ -9,6 +9,7 @@ import html
 from typing import Any
 
 import ipywidgets as widgets
+from lmxlab.lab.elsewhere import Shown
 from lmxlab.lab.kept import KeptRun
 from lmxlab.lab.page import alone
 from lmxlab.lab.runs import RunStore
@@ -43,7 +44,7 @@ FIRST = {"overlay": 54, "name": 104, "code": 54, "remove": 76}
 MARGIN = 4  # of a widget, left and right together
 
 
-class RunTable:
+class RunTable(Shown):
     """A table of runs.
 
     What is done in it is done to the store, if there is one, and then told.
@@ -289,9 +290,8 @@ class RunTable:
             f"{''.join(cells)}</div></div>"
         )
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = alone(self.box)._repr_mimebundle_(**kwargs) or {}
-        return {**bundle, "text/plain": repr(self)}
+    def _whole(self) -> widgets.Widget:
+        return alone(self.box)
 
     def __repr__(self) -> str:
         """Write the table in plain text, for front ends without widgets."""

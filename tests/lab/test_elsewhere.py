@@ -1,5 +1,6 @@
 """A panel where its buttons cannot be: terminal, script, saved notebook, Colab."""
 
+import html
 import math
 import os
 from pathlib import Path
@@ -187,6 +188,52 @@ def test_a_panel_is_made_of_core_widgets_alone(lab):
 
 def test_colab_is_told_to_wait_and_nobody_else(lab, monkeypatch):
     assert lab.message.value == ""
+    assert "In Colab" not in str(dependency_state(lab.box))
     monkeypatch.setitem(sys.modules, "google.colab", object())
     in_colab = Panel(experiment, store=RunStore("off"))
     assert IN_COLAB in in_colab.message.value
+    values = [str(getattr(part, "value", "")) for part in in_colab.box.children]
+    (silent,) = [value for value in values if 'class="lmx-silent"' in value]
+    assert html.escape(IN_COLAB) in silent
+
+
+LIKE_COLAB = """
+import sys, types
+from IPython import get_ipython
+
+def name_the_manager(message):
+    widget = "application/vnd.jupyter.widget-view+json"
+    if widget in message["content"]["data"]:
+        message["content"]["metadata"][widget] = {"colab": "manager"}
+    return message
+
+output = types.ModuleType("google.colab.output")
+output.enable_custom_widget_manager = lambda: (
+    get_ipython().display_pub.register_hook(name_the_manager))
+sys.modules[output.__name__] = output
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+"""
+SHOWN = [
+    "lab",
+    "from lmxlab.lab import Compare, Predict, Samples\nPredict('How many?')",
+    "Samples(lambda model: [], bool)",
+    "from lmxlab.lab.table import RunTable\nRunTable([])",
+    "Compare(experiment, {'one': {}, 'two': {}})",
+]
+
+
+@pytest.mark.parametrize("front_end", ["", LIKE_COLAB], ids=["elsewhere", "Colab"])
+def test_colab_hears_which_manager_shows_what_a_cell_returns(front_end, tmp_path):
+    """It names the manager in what is displayed; a cell's result has no such hook."""
+    echo = "import ipywidgets.widgets.widget as w; print(w.JUPYTER_WIDGETS_ECHO)"
+    pages = [front_end + EXPERIMENT, *SHOWN, echo]
+    nb = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, pages)))
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(nb, timeout=300, resources=where).execute(env=ENVIRONMENT)
+    kind = "application/vnd.jupyter.widget-view+json"
+    for cell in nb.cells[1:-1]:
+        (shown,) = cell.outputs
+        assert shown.output_type == "display_data" if front_end else "execute_result"
+        assert {kind, "text/plain"} <= shown.data.keys()
+        assert (kind in shown.metadata) is bool(front_end)
+    assert nb.cells[-1].outputs[0].text == f"{not front_end}\n"
