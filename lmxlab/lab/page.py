@@ -19,8 +19,9 @@ STYLE = """
 .lmx-page {display: none}
 .lmx-lab.lmx-lab.lmx-lab :focus-visible {
   outline: 2px solid var(--jp-brand-color1, #1976d2) !important;
-  outline-offset: 2px}
-.lmx-lab .noUi-handle:focus-visible {outline-offset: 3px}
+  outline-offset: 0 !important} /* a widget's margin: beyond it, boxes cut it off */
+.lmx-lab .widget-label-basic {overflow: visible}
+.lmx-lab .mod-active {box-shadow: inset 0 0 0 2px currentColor}
 .lmx-hidden {position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap}
 .lmx-announce {position: absolute; width: 1px; height: 1px; overflow: hidden;
@@ -32,6 +33,19 @@ STYLE = """
 .lmx-silent {line-height: 1.4}
 .lmx-silent[hidden], .lmx-silence:has([hidden]) {display: none}
 """
+
+
+def wide(pixels: float) -> str:
+    """Return a width that grows with the widgets' letters, of 13 pixels in JupyterLab.
+
+    Args:
+        pixels: The width there.
+
+    Example:
+        >>> wide(26)
+        'calc(2 * var(--jp-widgets-font-size, 13px))'
+    """
+    return f"calc({pixels / 13:.4g} * var(--jp-widgets-font-size, 13px))"
 
 
 def page_widget() -> widgets.HTML:

@@ -11,7 +11,7 @@ from typing import Any
 import ipywidgets as widgets
 from lmxlab.lab.elsewhere import Shown
 from lmxlab.lab.kept import KeptRun
-from lmxlab.lab.page import alone
+from lmxlab.lab.page import alone, wide
 from lmxlab.lab.runs import RunStore
 
 # Column: its words, its unit, how a number is written.
@@ -24,7 +24,7 @@ COLUMNS: dict[str, tuple[str, str, Callable[[Any], str]]] = {
     "steps": ("steps", "", "{:,}".format),
     "traces": ("traces", "", "{:,}".format),
 }
-WIDTHS = ("60px", "74px", "68px", "60px", "58px", "50px", "44px")
+WIDTHS = (60, 60, 74, 68, 60, 58, 50, 44)  # the first is the state's
 EXPORTS = {
     "csv": "every record of the runs as a table",
     "json": "the runs with settings and records",
@@ -32,14 +32,14 @@ EXPORTS = {
     "svg": "the plot as lines that scale",
 }
 GRID = (
-    f"display:grid;grid-template-columns:60px {' '.join(WIDTHS)};column-gap:5px;"
+    f"display:grid;grid-template-columns:{' '.join(map(wide, WIDTHS))};column-gap:5px;"
     "text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap"
 )
 # For screen readers, who do not see which column a number stands in.
 UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)"
 _WIDE = {"flex": "0 0 auto"}
 # Overlay, name, and two buttons come first, where a narrow page shows them: widths in
-# pixels, and what stands above them.
+# pixels of letters of 13, and what stands above them.
 FIRST = {"overlay": 54, "name": 104, "code": 54, "remove": 76}
 MARGIN = 4  # of a widget, left and right together
 
@@ -275,7 +275,7 @@ class RunTable(Shown):
         self.descending.description = "descending" if down else "ascending"
         self.descending.icon = "arrow-down" if down else "arrow-up"
         first = [
-            f'<span style="flex:0 0 auto;width:{width + MARGIN}px">'
+            f'<span style="flex:0 0 auto;width:calc({wide(width)} + {MARGIN}px)">'
             f"{words if words in ('overlay', 'name') else ''}</span>"
             for words, width in FIRST.items()
         ]
@@ -323,11 +323,11 @@ class Row:
         self.table = table
         self.run = run
         self.pin = widgets.Checkbox(
-            indent=False, layout={**_WIDE, "width": f"{FIRST['overlay']}px"}
+            indent=False, layout={**_WIDE, "width": wide(FIRST["overlay"])}
         )
         self.name = widgets.Text(
             continuous_update=False,
-            layout={**_WIDE, "width": f"{FIRST['name']}px"},
+            layout={**_WIDE, "width": wide(FIRST["name"])},
         )
         self.numbers = widgets.HTML(layout=_WIDE)
         self.code = _button("Code", "lmx-run-code")
@@ -394,7 +394,7 @@ class Row:
 
 
 def _button(words: str, kind: str) -> widgets.Button:
-    layout = {**_WIDE, "width": f"{FIRST[words.lower()]}px"}
+    layout = {**_WIDE, "width": wide(FIRST[words.lower()])}
     button = widgets.Button(description=words, layout=layout)
     button.add_class(kind)
     return button

@@ -58,11 +58,24 @@ ORDER = [
     "Code: Show a script that does * again",
     "Remove: Delete * and its files: click twice",
 ]  # fmt: skip
+# How wide the ring is, and which boxes of ours, if any, cut a part of it off.
 FOCUS = """() => {
-    const seen = getComputedStyle(document.activeElement);
-    return {classes: document.activeElement.className,
-            ring: seen.outlineStyle === "none" ? 0 : parseFloat(seen.outlineWidth),
-            checked: document.activeElement.value};
+    const held = document.activeElement, seen = getComputedStyle(held);
+    const ring = seen.outlineStyle === "none" ? 0 : parseFloat(seen.outlineWidth);
+    const away = ring + parseFloat(seen.outlineOffset);
+    const place = held.getBoundingClientRect(), cut = [];
+    let box = held;
+    while ((box = box.parentElement)?.closest(".lmx-lab")) {
+        const clips = getComputedStyle(box).overflowX !== "visible";
+        const scrolls = box.scrollWidth > box.clientWidth + 1
+            || box.scrollHeight > box.clientHeight + 1;
+        const room = box.getBoundingClientRect();
+        if (clips && !scrolls && (
+            place.left - away < room.left - 0.5 || place.right + away > room.right + 0.5
+            || place.top - away < room.top - 0.5
+            || place.bottom + away > room.bottom + 0.5)) { cut.push(box.className); }
+    }
+    return {classes: held.className, ring, cut, checked: held.value};
 }"""
 
 HELD = "(menu) => [menu === document.activeElement, menu.value]"
@@ -153,7 +166,9 @@ def test_every_control_has_a_name_and_its_place_in_the_order(opened):
             page.keyboard.press("Tab")
             role, name, _ = ears.focused()
             assert matches(expected, name), f"{role} {name!r} instead of {expected!r}"
-            assert page.evaluate(FOCUS)["ring"] >= 2, name
+            seen = page.evaluate(FOCUS)
+            assert seen["ring"] >= 2, name
+            assert seen["cut"] == [], name
         notebook.shoot("access_focus_ring")
         notebook.menu("Settings", "Theme", "JupyterLab Dark")
         panel.box.locator(".lmx-start").focus()
