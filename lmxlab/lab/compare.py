@@ -125,10 +125,11 @@ class Compare(Controls):
 
     def describe(self) -> str:
         """Say in a few lines where the comparison stands."""
-        names = " against ".join(self.variants)
+        first, *others = self.variants
+        names = f"{first} against {', '.join(others)}"
         if self.comparison is None or not self.comparison.names:
             return f"{names}: press Start, or call .run()."
-        return f"{names}: {self.comparison.summary()}"
+        return f"{names}:\n{self.comparison.summary()}"
 
     def _check_wanted(self, steps: int | None, seconds: float | None) -> None:
         for name, given in {"steps": steps, "seconds": seconds}.items():

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import html
 import statistics
 
+from lmxlab.lab.measures import NOT_SHOWN
 from lmxlab.lab.timing import Findings
 
 STYLE = """<style>.lmx-table {border-collapse: collapse; font-size: 12px}
@@ -17,7 +18,7 @@ class Comparison(Findings):
 
     Example:
         >>> Comparison({}, failures={"a": ValueError("no data")}).summary()
-        'a failed after 0 steps: ValueError: no data.'
+        '- a failed after 0 steps: ValueError: no data.'
     """
 
     def rows(self) -> list[list[str]]:
@@ -71,35 +72,35 @@ class Comparison(Findings):
         return f'{STYLE}<table class="lmx-table">{body}</table>'
 
     def summary(self) -> str:
-        """Say what came out, and what this run cannot show."""
+        """Say what came out, and what this run cannot show, in a line for each run."""
         base, *others = self.names or [""]
         speeds = [self.verdict(name) for name in others if name in self.results]
         said = [f"{name} {self.failure(name)}." for name in self.failures]
-        said += speeds if self.seconds is None else [self._equal_time()]
+        said += speeds if self.seconds is None else self._equal_time()
         if base in self.results:
             pairs = {n: self.equality(base, n) for n in others if n in self.results}
-            apart = {n: pair for n, pair in pairs.items() if pair.first is not None}
-            said += [f"The losses of {n} and {base} {p}." for n, p in apart.items()]
-            if not apart and any(pair.steps for pair in pairs.values()):
+            apart = [n for n, pair in pairs.items() if pair.first is not None]
+            if apart:
+                said.append(f"Losses other than those of {base}: {', '.join(apart)}.")
+            elif any(pair.steps for pair in pairs.values()):
                 said.append("The losses are equal, bit for bit, at every step.")
-        return " ".join(said)
+        return "\n".join(f"- {line}" for line in said)
 
-    def _equal_time(self) -> str:
+    def _equal_time(self) -> list[str]:
         at = self.common_seconds
         found = {n: x for n, x in self.losses_at(at).items() if n not in self.failures}
         if len(found) < 2:
-            return "Fewer than two runs have trained for a time to compare them at."
+            return ["Fewer than two runs have trained for a time to compare them at."]
         best, *rest = sorted(found, key=lambda name: found[name].loss)
-        each = [f"{n} {found[n].loss:.3f} ({found[n].steps:,} steps)" for n in found]
         calls = "included" if self.first_calls else "left out"
         loss = f"Loss in {self.unit}" if self.unit else "Loss"
         head = (f"{loss} after the same {at:.3g} of {self.seconds:g} s of "
-                f"training, first calls {calls}: {', '.join(each)}.")  # fmt: skip
+                f"training, first calls {calls}:")  # fmt: skip
+        each = [f"{n} {found[n].loss:.3f} ({found[n].steps:,} steps)" for n in found]
         close = [n for n in rest if not found[best].is_below(found[n])]
-        if not close:
-            return f"{head} {best} is lowest."
         names = " and ".join([best, *close])
-        return f"{head} Between {names} no difference that this run can show."
+        end = f"Between {names}: {NOT_SHOWN}." if close else f"{best} is lowest."
+        return [head, *each, end]
 
     def _repr_markdown_(self) -> str:
         return f"{self.table()}\n{self.summary()}"

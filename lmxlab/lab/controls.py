@@ -26,7 +26,7 @@ BUTTONS = {
     "stop": ("Stop", "stop", "End the run"),
     "reset": ("Reset", "refresh", "End the run and begin again with a new model"),
 }
-WRONG = COLOURS[1]
+WRONG, MESSAGE = COLOURS[1], "line-height:1.4;white-space:pre-line"
 WHOLE_FRAMES = 2  # of a run: its axes, and what there is in each soon after
 # Cell to the execution that made panels in it, and the panels.
 _by_cell: "dict[str, tuple[int, weakref.WeakSet[Controls]]]" = {}
@@ -331,7 +331,7 @@ class Controls(Shown, Driver):
         alert = role == "alert"
         sign = f'<b style="color:{WRONG}">&#9888;</b> ' if alert else ""
         self.message.value = (
-            f'<div class="lmx-message" role="{role}" style="line-height:1.4">{sign}'
+            f'<div class="lmx-message" role="{role}" style="{MESSAGE}">{sign}'
             f"{html.escape(text)}</div>"
         )
         if not alert:

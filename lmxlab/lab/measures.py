@@ -13,6 +13,8 @@ from lmxlab.training.record import Record
 import numpy as np
 from numpy.typing import NDArray
 
+NOT_SHOWN = "no difference that this run can show"  # where a Ratio is not shown
+
 
 @dataclass(frozen=True)
 class Timing:

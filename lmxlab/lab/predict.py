@@ -13,12 +13,14 @@ from typing import Any, ClassVar
 
 import ipywidgets as widgets
 from lmxlab.lab.elsewhere import Shown
+from lmxlab.lab.measures import NOT_SHOWN, Ratio
 from lmxlab.lab.page import page_widget
 from lmxlab.lab.verdict import State, verdict_html, verdict_text
 
 Range = tuple[float, float]
 
 WITHIN = 0.2
+WORDS = {"right": "Right.", "wrong": "Not this time.", "open": "Not decided."}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Verdict:
     """A prediction beside what happened. It is true if the prediction was right.
 
     Attributes:
-        state: ``"right"``, ``"wrong"``, or ``"open"``: nobody predicted anything.
+        state: ``"right"``, ``"wrong"``, or ``"open"``: nobody predicted anything, or
+            the run cannot decide.
         predicted: The prediction in words, or None.
         actual: What the run said, in words.
         by_default: Whether the prediction is the default, since nobody made one.
@@ -47,7 +50,7 @@ class Verdict:
         if self.predicted is None:
             return f"No prediction was made. The run says: {self.actual}."
         who = "Nobody predicted; taken instead" if self.by_default else "You predicted"
-        word = "Right." if self.state == "right" else "Not this time."
+        word = WORDS[self.state]
         return f"{word} {who}: {self.predicted}. The run says: {self.actual}."
 
     def __bool__(self) -> bool:
@@ -70,6 +73,7 @@ class Score:
         right: Predictions that the run confirmed.
         wrong: Predictions that it did not.
         missed: Results that were shown before anybody predicted.
+        undecided: Predictions that the run could neither confirm nor refute.
 
     Example:
         >>> Score(right=2, wrong=1, missed=1)
@@ -79,13 +83,15 @@ class Score:
     right: int
     wrong: int
     missed: int
+    undecided: int = 0
 
     def __repr__(self) -> str:
         """Count, with the signs that the verdicts bear."""
         right = verdict_text("right", f"{self.right} right")
         wrong = verdict_text("wrong", f"{self.wrong} wrong")
         missed = verdict_text("open", f"{self.missed} not made")
-        return f"Predictions: {right}, {wrong}, {missed}"
+        unsure = f", {verdict_text('open', f'{self.undecided} not decided')}"
+        return f"Predictions: {right}, {wrong}, {missed}{unsure * bool(self.undecided)}"
 
 
 class Predict(Shown):
@@ -185,7 +191,8 @@ class Predict(Shown):
         """Compare the answer with what happened; nothing changes it from then on.
 
         Args:
-            actual: The option that came true, or the number that was measured.
+            actual: The option that came true, or the number that was measured. A
+                :class:`.Ratio` that is not shown decides nothing.
 
         Returns:
             The verdict, for a cell to show; it is true if the prediction was right.
@@ -195,8 +202,16 @@ class Predict(Shown):
         """
         given = self._form.read(self._form.control.value)
         answer = self.default if given is None else given
-        right, happened = self._form.judge(answer, actual)
-        state: State = "open" if answer is None else "right" if right else "wrong"
+        decided = not isinstance(actual, Ratio) or actual.is_shown
+        if not isinstance(actual, Ratio):
+            right, happened = self._form.judge(answer, actual)
+        elif decided:
+            right, happened = self._form.judge(answer, actual.value)
+        else:
+            right, happened = False, f"{actual} times: {NOT_SHOWN}"
+        state: State = "right" if right else "wrong"
+        if answer is None or not decided:
+            state = "open"
         words = None if answer is None else self._form.words(answer)
         verdict = Verdict(state, words, happened, by_default=given is None)
         self._form.control.disabled = True
@@ -210,8 +225,11 @@ class Predict(Shown):
     @classmethod
     def score(cls) -> Score:
         """Count the predictions of this notebook that have met their result."""
-        states = Counter(verdict.state for verdict in cls._verdicts.values())
-        return Score(states["right"], states["wrong"], states["open"])
+        states = Counter(
+            "missed" if verdict.predicted is None else verdict.state
+            for verdict in cls._verdicts.values()
+        )
+        return Score(*(states[name] for name in ("right", "wrong", "missed", "open")))
 
     @classmethod
     def forget(cls) -> None:

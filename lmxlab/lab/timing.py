@@ -14,7 +14,7 @@ costs hardly more than one at a short one.
 from dataclasses import dataclass, field
 import math
 
-from lmxlab.lab.measures import Equality, LossAt, Ratio, Timing
+from lmxlab.lab.measures import NOT_SHOWN, Equality, LossAt, Ratio, Timing
 from lmxlab.lab.run import Result
 from lmxlab.lab.tally import Tally
 import numpy as np
@@ -151,13 +151,12 @@ class Findings:
         if len(timings) < 2 or not len(self._ratios(base, name)):
             return "–", "–", f"{name} against {base}: too few steps to time them."
         ratio, done = self.ratio(base, name), len(self.results[name].history)
-        said = f"{name} is {ratio} times as fast as {base}"
+        said = f"{name}: {ratio} times as fast as {base}"
         if not ratio.low:
-            unsure = said.replace(" is ", " is about ", 1)
-            return f"about {ratio}", "–", f"{unsure}: too few turns to be sure."
+            unsure = said.replace(": ", ": about ", 1)
+            return f"about {ratio}", "–", f"{unsure}; too few turns to be sure."
         if not ratio.is_shown:
-            same = f"{name} and {base}: no difference in speed that this run can show"
-            return str(ratio), "not shown", f"{same} ({ratio} times as fast)."
+            return str(ratio), "not shown", f"{said}: {NOT_SHOWN}."
         tokens = [
             timings[n].tokens_per_second * timings[n].step_ms for n in (base, name)
         ]
@@ -167,18 +166,18 @@ class Findings:
         steps = self.break_even(slow, fast)
         if ratio.value < 1 and steps:
             cell = f"ahead for {steps:,.0f} steps"
-            said += f"; its first call was cheaper, and so it is {cell}"
+            said += f"; {cell}, since its first call was cheaper"
         elif ratio.value < 1:
-            cell, said = "never", f"{said}, and its first call cost more, too"
+            cell, said = "never", f"{said}; its first call cost more, too"
         elif not steps:
             cell, said = "at once", f"{said}; its first call was no dearer"
         else:
             count = math.ceil(steps)
             cell = f"after {count:,} step{'s' * (count > 1)}"
             said += (
-                f"; it has earned its first call back {cell}"
+                f"; its first call is earned back {cell}"
                 if steps <= done
-                else f"; it would earn its first call back {cell}, and did {done:,}"
+                else f"; its first call would be earned back {cell} (it did {done:,})"
             )
         return str(ratio), cell, f"{said}."
 

@@ -142,7 +142,9 @@ def test_each_trains_as_it_would_alone():
         alone = Compare(toy(), {"one": settings, "other": {}}).run()
         assert together.results[name].losses == alone.results["one"].losses
     assert together.largest_difference > 0
-    assert "The losses of fast and slow differ from step 2 on" in together.summary()
+    assert "Losses other than those of slow: fast." in together.summary()
+    told = cells(together, "losses against slow")["fast"]
+    assert told.startswith("differ from step 2 on")
 
 
 def test_turns_go_there_and_back():
@@ -169,8 +171,11 @@ def test_up_to_six_train_in_turns(count):
     assert counts(outcome) == [8] * count
     assert outcome.rounds == dict.fromkeys(variants, [0] * 4 + [1] * 4)
     assert len(outcome.table().splitlines()) == 2 + count
-    said = outcome.summary()
-    assert all(f"The losses of v{n} and v1 differ" in said for n in range(2, count + 1))
+    *speeds, losses = outcome.summary().splitlines()
+    others = [f"v{n}" for n in range(2, count + 1)]
+    assert [line.partition(":")[0] for line in speeds] == [f"- {n}" for n in others]
+    assert losses == f"- Losses other than those of v1: {', '.join(others)}."
+    assert max(map(len, speeds)) < 90  # a line for each, and not a wall of text
 
 
 @pytest.mark.parametrize("turn", [1, 4])
@@ -317,6 +322,7 @@ def test_a_comparison_on_the_loop():
         assert 'data-state="done" data-step="12"' in lab.status.value
         assert 'data-traces="13"' in lab.status.value
         assert outcome.summary()[:20] in lab.message.value
+        assert "white-space:pre-line" in lab.message.value  # its lines stay lines
         lab.buttons["reset"].click()
         for _ in range(9):
             await asyncio.sleep(0)
@@ -498,16 +504,16 @@ def test_the_progress_bar_shows_the_time(clock):
 def test_the_loss_at_the_same_time_decides(clock):
     summary = race().run().summary()
     assert summary.startswith(
-        "Loss in nats per token after the same 8 of 8 s of training, first calls "
-        "included: slow "
+        "- Loss in nats per token after the same 8 of 8 s of training, first calls "
+        "included:\n- slow "
     )
-    assert re.search(r"slow \d\.\d+ \(57 steps\), fast \d\.\d+ \(113 steps", summary)
-    assert "fast is lowest." in summary
+    assert re.search(r"slow \d\.\d+ \(57 steps\)\n- fast \d\.\d+ \(113 st", summary)
+    assert "- fast is lowest.\n" in summary
 
 
 def test_two_alike_show_no_difference(clock):
     summary = race(variants={"a": {}, "b": {}}).run().summary()
-    assert "Between a and b no difference that this run can show." in summary
+    assert "Between a and b: no difference that this run can show." in summary
     assert "equal, bit for bit" in summary
 
 
@@ -609,5 +615,5 @@ def test_what_a_comparison_says_before_and_after(capsys):
         "Compare (idle). eager against compiled: press Start, or call .run()."
     )
     outcome = lab.run()
-    assert lab.describe() == f"eager against compiled: {outcome.summary()}"
+    assert lab.describe() == f"eager against compiled:\n{outcome.summary()}"
     assert capsys.readouterr().out == f"{lab.describe()}\n{outcome.table()}"

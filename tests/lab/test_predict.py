@@ -2,6 +2,7 @@
 
 import math
 
+from lmxlab.lab.measures import Ratio
 from lmxlab.lab.predict import Predict, Score
 import mlx.core as mx
 import pytest
@@ -157,6 +158,30 @@ def test_a_tolerance_that_makes_no_sense_is_named(limits):
         times(**limits)
     with pytest.raises(ValueError, match="give each option its range"):
         Predict("How fast?", RANGES, within=0.1)
+
+
+# ---- a ratio of two runs ----
+
+
+@pytest.mark.parametrize("options", [RANGES, None])
+@pytest.mark.parametrize("rounds", [[0.5, 0.6, 1.1, 0.7, 0.5, 1.2], [0.6, 0.5]])
+def test_a_ratio_that_a_comparison_does_not_show_decides_nothing(options, rounds):
+    ratio = Ratio.of(rounds)
+    assert not ratio.is_shown
+    guess = answered(Predict("How fast?", options), "slower" if options else 0.6)
+    verdict = guess.reveal(ratio)
+    assert (verdict.state, bool(verdict)) == ("open", False)
+    assert verdict.message.startswith("Not decided. You predicted: ")
+    assert verdict.message.endswith(
+        f"The run says: {ratio} times: no difference that this run can show."
+    )
+    assert repr(Predict.score()).endswith("✗ 0 wrong, … 0 not made, … 1 not decided")
+
+
+def test_a_ratio_that_is_shown_is_judged_by_its_median():
+    guess = answered(Predict("How fast?", RANGES), "faster")
+    verdict = guess.reveal(Ratio.of([1.7, 1.8, 1.8, 1.9, 1.8, 1.7]))
+    assert verdict.message == "Right. You predicted: faster. The run says: faster (1.8)."
 
 
 # ---- headless, and run again ----

@@ -158,19 +158,19 @@ def test_break_even_is_cost_over_gain(slow, fast, steps):
     ("slow", "fast", "steps", "cell", "words"),
     [
         ((12, 500), (4, 700), 60, "after 25 steps",
-         "fast is 3.00 (3.00 to 3.00) times as fast as slow; it has earned its first "
-         "call back after 25 steps."),
+         "fast: 3.00 (3.00 to 3.00) times as fast as slow; its first call is earned "
+         "back after 25 steps."),
         ((12, 500), (4, 4500), 60, "after 500 steps",
-         "it would earn its first call back after 500 steps, and did 60."),
+         "its first call would be earned back after 500 steps (it did 60)."),
         ((12, 500), (4, 100), 60, "at once", "fast as slow; its first call was no "
          "dearer."),
-        ((4, 500), (12, 4500), 60, "never", "fast is 0.33 (0.33 to 0.33) times as fast "
-         "as slow, and its first call cost more, too."),
-        ((4, 900), (12, 100), 60, "ahead for 100 steps", "its first call was cheaper, "
-         "and so it is ahead for 100 steps."),
-        ((4, 500), (4, 900), 60, "not shown", "fast and slow: no difference in speed "
-         "that this run can show (1.00 (1.00 to 1.00) times as fast)."),
-        ((12, 500), (4, 700), 20, "–", "fast is about 3.00 times as fast as slow: too "
+        ((4, 500), (12, 4500), 60, "never", "fast: 0.33 (0.33 to 0.33) times as fast "
+         "as slow; its first call cost more, too."),
+        ((4, 900), (12, 100), 60, "ahead for 100 steps", "as slow; ahead for 100 steps, "
+         "since its first call was cheaper."),
+        ((4, 500), (4, 900), 60, "not shown", "fast: 1.00 (1.00 to 1.00) times as "
+         "fast as slow: no difference that this run can show."),
+        ((12, 500), (4, 700), 20, "–", "fast: about 3.00 times as fast as slow; too "
          "few turns to be sure."),
         ((12, 500), (4, 700), 2, "–", "fast against slow: too few steps to time "
          "them."),
@@ -185,7 +185,7 @@ def test_the_verdict_is_what_the_numbers_say(slow, fast, steps, cell, words):
 def test_any_run_may_be_the_baseline():
     found = steady((12, 500), (4, 700), baseline="fast")
     assert found.names == ["fast", "slow"]
-    assert found.verdict("slow").startswith("slow is 0.33 (0.33 to 0.33) times as fast")
+    assert found.verdict("slow").startswith("slow: 0.33 (0.33 to 0.33) times as fast")
     assert found.against("fast", "fast")[:2] == ("1", "–")
 
 
