@@ -32,6 +32,7 @@ extensions = [
     "myst_nb",
     "formulas",
     "light_pages",
+    "picture_words",
     "recorded",
     "settings",
     "short_types",

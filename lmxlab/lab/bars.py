@@ -1,8 +1,11 @@
 """Bars: one number for each run."""
 
+from textwrap import fill
 from typing import Any
 
-from lmxlab.lab.plot import COLOURS, TEXT, Plot
+from lmxlab.lab.plot import ACROSS, COLOURS, TEXT, Plot
+
+LETTER = 5.3  # pixels
 
 
 class Bars(Plot):
@@ -35,7 +38,9 @@ class Bars(Plot):
         bars = axes.bar(range(len(names)), heights, 0.6, color=COLOURS[: len(names)])
         labels = [f"{value:.2g}" if value else "" for value in heights]
         axes.bar_label(bars, labels, color=TEXT, fontsize=8)
-        axes.set_xticks(range(len(names)), names)
+        letters = max(1, int(ACROSS / (len(names) + 1) / LETTER))
+        words = [fill(name, letters) for name in names]
+        axes.set_xticks(range(len(names)), words, linespacing=0.95)
         axes.set_xlim(-1, len(names))
         axes.set_ylim(0, 1.15 * (max(heights, default=0.0) or 1.0))
 

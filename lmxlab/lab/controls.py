@@ -14,7 +14,7 @@ from lmxlab.lab.chart import COLOURS, WIDTH, Chart
 from lmxlab.lab.driver import ACTIVE, Driver
 from lmxlab.lab.elsewhere import Shown, advice
 from lmxlab.lab.knobs import Knob, defaults
-from lmxlab.lab.live import Pacer, both_plots, in_notebook, picture_widget
+from lmxlab.lab.live import Pacer, in_notebook, picture_widget
 from lmxlab.lab.page import page_widget
 from lmxlab.lab.status import Announcer, silence, status_line
 from lmxlab.lab.view import View
@@ -148,7 +148,7 @@ class Controls(Shown, Driver):
     def show(self) -> None:
         """Display the run as it stands: a picture that needs no kernel, and words."""
         if in_notebook():
-            alt = both_plots(self._chart.loss_unit)
+            alt = " ".join(self._chart.words().values())
             display(Image(self._png(), embed=True, alt=alt))
         print(self.describe())
 

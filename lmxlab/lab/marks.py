@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 import math
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 COLUMN = 11  # pixels that a text beside its line takes
 MOST = 40  # letters of a text
-HIGH, BELOW_LEGEND = 0.98, 0.83  # where texts begin, as a share of the height
+HIGH = 0.98  # where texts begin, as a share of the height
 
 
 def draw_marks(
-    axes: Axes, marks: Sequence[tuple[float, str]], colour: str, legend: bool | None
+    axes: Axes, marks: Sequence[tuple[float, str]], colour: str, legend: int | None
 ) -> None:
     """Draw a line for each mark.
 
@@ -19,7 +21,7 @@ def draw_marks(
         axes: Where, with their final limits and place.
         marks: (x, text) of each.
         colour: Of lines and texts.
-        legend: Whether a legend lies in the upper right corner; None for no texts.
+        legend: Rows of the legend in the upper right corner; None for no texts.
     """
     up, area = axes.get_xaxis_transform(), axes.get_window_extent()
     marks = sorted(marks, key=lambda mark: mark[0])
@@ -28,9 +30,10 @@ def draw_marks(
     if legend is None:
         return
     marks = marks[-int(area.width / COLUMN) :]
+    below = HIGH - (18 + 17 * legend) / area.height if legend else HIGH
     lines = [float(axes.transData.transform((x, 1))[0]) - area.x0 for x, _ in marks]
     for edge, (_, text) in zip(columns(lines, area.width), marks, strict=True):
-        top = BELOW_LEGEND if legend and edge > area.width / 2 else HIGH
+        top = below if edge > area.width / 2 else HIGH
         short = text if len(text) <= MOST else f"{text[: MOST - 1]}…"
         axes.text(
             (edge - 1) / area.width, top, short, color=colour, fontsize=7, rotation=90,
@@ -77,31 +80,28 @@ def columns(lines: Sequence[float], wide: float) -> list[float]:
 
 
 def draw_references(
-    axes: Axes, references: Mapping[str, tuple[float, bool]], colour: str
-) -> None:
-    """Draw horizontal lines with their names, where curves hardly come.
+    axes: Axes, references: Mapping[str, float], colour: str
+) -> dict[str, Line2D]:
+    """Draw horizontal lines, whose names belong in the legend: no curve runs there.
 
     Args:
         axes: Where; its limits are set.
-        references: Label to the value and whether a curve begins there: then the name
-            stands at the right end of its line, otherwise at the left one.
-        colour: Of lines and names.
+        references: Label to the value.
+        colour: Of the lines.
+
+    Returns:
+        Name, with its value, to what stands beside it in the legend.
 
     Example:
         >>> from matplotlib.figure import Figure
         >>> axes = Figure().add_subplot()
-        >>> draw_references(axes, {"floor": (0.5, False)}, "black")
-        >>> [text.get_text() for text in axes.texts]
+        >>> [*draw_references(axes, {"floor": 0.5}, "black")]
         ['floor 0.500']
     """
-    across, taken = axes.get_yaxis_transform(), -math.inf
-    for label, (value, at_start) in sorted(references.items(), key=lambda i: i[1]):
-        axes.hlines(value, 0, 1, colour, ":", linewidth=1.2, transform=across)
-        y = axes.transData.transform((0, value))[1]
-        up = -2 if y - 17 > taken else 13  # under its line, if there is room
-        taken = max(taken, y + up)
-        x, side = (1, "right") if at_start else (0, "left")
-        axes.annotate(
-            f"{label} {value:.3f}", (x, value), (4 - 4 * x, up), xycoords=across,
-            textcoords="offset pixels", color=colour, fontsize=8, ha=side, va="top",
-        )  # fmt: skip
+    look: dict[str, Any] = {"ls": ":", "lw": 1.2}
+    for value in references.values():
+        axes.hlines(value, 0, 1, colour, transform=axes.get_yaxis_transform(), **look)
+    return {
+        f"{label} {value:.3f}": Line2D([], [], color=colour, **look)
+        for label, value in sorted(references.items(), key=lambda item: -item[1])
+    }

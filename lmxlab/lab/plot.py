@@ -36,7 +36,7 @@ WIDTH, HEIGHT = 420, 290
 LEFT, RIGHT, TOP, BOTTOM = 60, 14, 10, 46
 ACROSS = WIDTH - LEFT - RIGHT
 LABELS = {"steps": "step", "tokens": "tokens", "seconds": "training time (s)"}
-LEGEND_ROW = 15
+LEGEND_ROW, MOST_INSIDE = 15, 5  # pixels; rows that leave the curves room
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
@@ -96,11 +96,11 @@ class Plot:
 
     Args:
         label: Of the y axis, with its unit; an attribute too.
-        references: Horizontal lines, label to value.
+        references: Horizontal lines, label to value; the legend names them.
         from_zero: Whether the y axis begins at 0.
         falls: Whether to leave room for the values to fall.
-        legend_inside: Whether the legend may lie in the upper right corner. Above the
-            axes it hides nothing, but takes its room from them.
+        legend_inside: Whether a short legend may lie in the upper right corner. Above
+            the axes it hides nothing, but takes its room from them.
 
     Attributes:
         lines: What is drawn.
@@ -204,7 +204,7 @@ class Plot:
             self.log_x and self._x_start(), self.log_y,
             [(style, style in self._seen) for style in styles],
             list(self.marks), self.mark_texts,
-            self._references(),
+            dict(self.references),
         )  # fmt: skip
 
     def _data(self) -> Any:
@@ -323,50 +323,41 @@ class Plot:
         drawn = any(line.style in self._seen for line in self.lines)
         known = drawn or (self.x == "steps" and self.x_end > 1)
         axes.tick_params(labelleft=drawn, labelbottom=known)
-        rows = self._draw_legend()
-        axes.set_position(_place(TOP + rows * LEGEND_ROW))
+        above, inside = self._draw_legend(draw_references(axes, self.references, TEXT))
+        axes.set_position(_place(TOP + above * LEGEND_ROW))
         axes.xaxis.set_label_coords(0.5, -30 / axes.get_window_extent().height)
         if self.log_y and not log:
             note, corner = "log needs values > 0: linear", self.axes.transAxes
             axes.text(0.02, 0.02, note, color=TEXT, fontsize=8, transform=corner)
-        draw_references(axes, self._references(), TEXT)
-        legend = self._inside and not rows if self.mark_texts else None
-        draw_marks(axes, self.marks, TEXT, legend)
+        draw_marks(axes, self.marks, TEXT, inside if self.mark_texts else None)
 
-    def _draw_legend(self) -> int:
-        """Draw the legend; return how many rows above the axes it takes."""
+    def _draw_legend(self, references: dict[str, Line2D]) -> tuple[int, int]:
+        """Draw the legend; return how many rows it has above the axes, and inside."""
         if (old := self.axes.get_legend()) is not None:
             old.remove()
         latest = {line: artist for line, artist, _ in self._artists}  # not the noise
         named: dict[str, Line2D] = {}
         for line in self.lines:
             if line.label and line.style in self._seen:
-                named.setdefault(line.label, latest[line])
+                handle = named.setdefault(line.label, latest[line])
+                if not (line.dots or line.marker):
+                    handle.set_marker("")  # which a first point had, to be seen
+        named |= references
         if not named:
-            return 0
+            return 0, 0
         look: dict[str, Any] = {"fontsize": 8, "labelcolor": TEXT, "frameon": False}
         handles, most = list(named.values()), 44 if len(named) < 5 else 20
         labels = [_short(label, most) for label in named]
-        if self._inside and not any(line.kept for line in self.lines):
-            look |= {"loc": "upper right", "handlelength": 1.6}
+        kept = any(line.kept for line in self.lines)
+        if self._inside and not kept and len(labels) <= MOST_INSIDE:
+            look |= {"loc": "upper right", "handlelength": 1.6, "borderaxespad": 0.2}
             self.axes.legend(handles, labels, **look)
-            return 0
+            return 0, len(labels)
         columns = max(1, min(3, int(ACROSS / (44 + 6.4 * max(map(len, labels))))))
         look |= {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0}
         look |= {"borderpad": 0.2, "labelspacing": 0.25, "columnspacing": 1.2}
         self.axes.legend(handles, labels, ncols=columns, handlelength=2.4, **look)
-        return math.ceil(len(labels) / columns)
-
-    def _references(self) -> dict[str, tuple[float, bool]]:
-        """Return value of each line, and whether a curve begins there."""
-        log, bottom, top = self._limits
-        place: Callable[[float], float] = math.log10 if log else float
-        firsts = [place(curve[0].value) for curve in self._curves()]
-        near = 0.15 * (top - bottom)
-        return {
-            label: (value, any(abs(x - place(value)) < near for x in firsts))
-            for label, value in self.references.items()
-        }
+        return math.ceil(len(labels) / columns), 0
 
 
 def _points(line: Line, artist: Any) -> Callable[[str], Points]:

@@ -102,7 +102,10 @@ def visit(chromium: Any, address: str, **options: Any) -> Iterator[Visit]:
 
 
 BEYOND = "document.documentElement.scrollWidth - window.innerWidth"
-WORDLESS = "[...document.images].filter(i => !i.alt.trim()).map(i => i.src)"
+# Where a picture has no words, Sphinx writes the name of its file instead.
+WORDLESS = """[...document.images]
+    .filter(i => !/\\w \\w/.test(i.alt) || i.src.endsWith(i.alt.split("/").pop()))
+    .map(i => i.src)"""
 BROKEN = """[...document.images]
     .filter(i => i.complete && i.offsetParent && !i.naturalWidth).map(i => i.src)"""
 

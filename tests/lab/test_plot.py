@@ -295,25 +295,26 @@ def test_a_label_fits(label):
 # --------------------------------------------------------- references, marks, cursor
 
 
-def test_a_reference_is_named_where_no_curve_begins():
-    made = plot(curve([4.0, 0.7]), references={"floor": 0.6, "chance": 4.1})
+@pytest.mark.parametrize("inside", [True, False])
+def test_references_are_named_in_the_legend_with_their_value(inside):
+    levels = {"entropy floor": 0.6611, "chance": 0.69}
+    made = plot(legend_inside=inside, references=levels)
     made.png()
-    sides = {text.get_text(): text.get_ha() for text in made.axes.texts}
-    assert sides == {"floor 0.600": "left", "chance 4.100": "right"}
-    late = plot(references={"floor": 0.6})  # no curve has begun
-    late.png()
-    assert [text.get_ha() for text in late.axes.texts] == ["left"]
-    late.lines = [Line(curve([0.61, 4.0]), COLOURS[0])]
-    late.png()
-    assert [text.get_ha() for text in late.axes.texts] == ["right"]
+    assert legend(made) == ["chance 0.690", "entropy floor 0.661"]  # before a curve
+    made.lines = plot(curve([4.0])).lines
+    made.png()
+    assert legend(made) == ["run 0", "chance 0.690", "entropy floor 0.661"]
+    assert texts(made) == []  # nothing is written where curves run
 
 
-def test_references_are_named_with_their_value_and_do_not_overlap():
-    made = plot(curve([4.0]), references={"entropy floor": 0.6611, "chance": 0.69})
+def test_a_curve_along_its_reference_leaves_the_name_readable():
+    """As a loss that hovers about that of guessing does, from the first step on."""
+    values = [0.69 + 0.02 * (-1) ** step for step in range(100)]
+    made = plot(curve(values), legend_inside=True, references={"guessing": 0.693})
     made.png()
-    assert texts(made) == ["entropy floor 0.661", "chance 0.690"]
-    first, second = (text.get_window_extent() for text in made.axes.texts)
-    assert not first.overlaps(second)
+    place = made.axes.get_legend().get_window_extent()
+    highest = made.axes.transData.transform((0, max(values)))[1]
+    assert place.y0 > highest
 
 
 def test_marks_do_not_pile_up_from_redraw_to_redraw():
@@ -335,14 +336,16 @@ MARKS = {
 }
 
 
+@pytest.mark.parametrize("references", [{}, {"floor": 0.66}])
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("marks", MARKS.values(), ids=MARKS)
-def test_texts_of_marks_can_all_be_read(marks, inside):
-    made = plot(curve([4.0]), legend_inside=inside)
+def test_texts_of_marks_can_all_be_read(marks, inside, references):
+    made = plot(curve([4.0]), legend_inside=inside, references=references)
     made.mark_texts, made.marks = True, marks
     made.png()
     assert texts(made) == [text for _, text in marks]
-    assert len(made.axes.collections) == len({x for x, _ in marks})
+    lines = len({x for x, _ in marks}) + len(references)
+    assert len(made.axes.collections) == lines
     area = made.axes.get_window_extent()
     shown = [text.get_window_extent() for text in made.axes.texts]
     for place in shown:
@@ -413,6 +416,16 @@ def test_a_curve_enters_the_legend_with_its_first_point():
     assert legend(made) == ["run 0", "run 1"]
 
 
+def test_a_single_point_is_no_dot_in_the_legend():
+    """Dots are evaluations; a line's first point is drawn as one only to be seen."""
+    made = plot(curve([3.0]))
+    for _ in range(2):
+        made.png()
+        made.label += "!"  # draws the legend anew, after a frame with that point
+    (handle,) = made.axes.get_legend().get_lines()
+    assert handle.get_marker() in ("", "None")
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 8])
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_legend_above_hides_nothing_and_fits(count, inside):
@@ -429,10 +442,12 @@ def test_a_legend_above_hides_nothing_and_fits(count, inside):
     assert len(legend(made)) == count
 
 
-def test_a_legend_may_lie_inside():
-    made = plot(curve([3.0]), legend_inside=True)
+@pytest.mark.parametrize(("count", "inside"), [(1, True), (5, True), (6, False)])
+def test_a_short_legend_may_lie_inside(count, inside):
+    made = plot(*[curve([3.0])] * count, legend_inside=True)
     made.png()
-    assert made.axes.get_legend().get_window_extent().y1 < made.axes.bbox.y1
+    top = made.axes.get_legend().get_window_extent().y1
+    assert inside == (top < made.axes.bbox.y1)
 
 
 # ------------------------------------------------------------------------------- lines

@@ -181,7 +181,8 @@ def test_a_ratio_that_a_comparison_does_not_show_decides_nothing(options, rounds
 def test_a_ratio_that_is_shown_is_judged_by_its_median():
     guess = answered(Predict("How fast?", RANGES), "faster")
     verdict = guess.reveal(Ratio.of([1.7, 1.8, 1.8, 1.9, 1.8, 1.7]))
-    assert verdict.message == "Right. You predicted: faster. The run says: faster (1.8)."
+    assert verdict
+    assert verdict.message.endswith("The run says: faster (1.8).")
 
 
 # ---- headless, and run again ----

@@ -166,7 +166,7 @@ def test_break_even_is_cost_over_gain(slow, fast, steps):
          "dearer."),
         ((4, 500), (12, 4500), 60, "never", "fast: 0.33 (0.33 to 0.33) times as fast "
          "as slow; its first call cost more, too."),
-        ((4, 900), (12, 100), 60, "ahead for 100 steps", "as slow; ahead for 100 steps, "
+        ((4, 900), (12, 100), 60, "ahead for 100 steps", "slow; ahead for 100 steps, "
          "since its first call was cheaper."),
         ((4, 500), (4, 900), 60, "not shown", "fast: 1.00 (1.00 to 1.00) times as "
          "fast as slow: no difference that this run can show."),
