@@ -73,7 +73,7 @@ def test_arithmetic_is_right(number):
 
 @pytest.mark.parametrize(
     "sentence",
-    ["It reaches a loss of 0.834.", "Right in 98 % of all.", "It is 12 times faster."],
+    ["It reaches a loss of 0.834.", "Right in 98% of all.", "It is 12 times faster."],
 )
 def test_a_result_in_prose_is_noticed(sentence):
     assert unexplained(sentence, "x = 3")

@@ -89,7 +89,7 @@ RECORDING = Recording(
             "references": {"the coin": 0.5},
             "limits": (0.0, 1.0),
         },
-        "memory": {"y": "peak memory (MiB)", "across": True, "scale": "log"},
+        "memory": {"y": "working memory (MiB)", "across": True, "scale": "log"},
     },
     make=make,
 )

@@ -51,9 +51,9 @@ def make(pace: float) -> Position:
     when = right[0][right[1].index(best)]
     return Position(
         {"accuracy": {"accuracy": right}, "share": {"share": shares}},
-        f"Accuracy on hard rows was best at step {when}: {100 * best:.1f} %. After "
-        f"{STEPS} steps it is {100 * right[1][-1]:.1f} %, and the last batch was "
-        f"{100 * shares[1][-1]:.0f} % hard rows.",
+        f"Accuracy on hard rows was best at step {when}: {100 * best:.1f}%. After "
+        f"{STEPS} steps it is {100 * right[1][-1]:.1f}%, and the last batch was "
+        f"{100 * shares[1][-1]:.0f}% hard rows.",
         settings | {"pace": pace, "warmup_fraction": FRACTION},
     )
 

@@ -65,8 +65,8 @@ def make(nll_weight: float) -> Position:
             "log_probs": sides,
             "shares": {label: ([nll_weight], [y]) for label, y in shares.items()},
         },
-        f"{told:.1f} % of the held-out pairs are told apart; of the endings that the "
-        f"model writes {kind:.1f} % are kind and {names:.1f} % have the right names. "
+        f"{told:.1f}% of the held-out pairs are told apart; of the endings that the "
+        f"model writes {kind:.1f}% are kind and {names:.1f}% have the right names. "
         f"Chosen endings end at {chosen:.2f} nats.",
         settings | {"nll_weight": nll_weight, "beta": beta, "batch_size": 32},
     )

@@ -61,8 +61,8 @@ def make(learning_rate: float) -> Position:
                 "after": ([learning_rate], [after]),
             },
         },
-        f"After {STEPS} updates {100 * after:.1f} % of the answers to held-out prompts "
-        f"are right; before, {100 * before:.1f} % were.",
+        f"After {STEPS} updates {100 * after:.1f}% of the answers to held-out prompts "
+        f"are right; before, {100 * before:.1f}% were.",
         settings | groups,
     )
 

@@ -39,7 +39,7 @@ def make(heads: int) -> Position:
             "kept": {"kept": (depths, kept)},
         },
         f"After {STEPS} steps a text of {T} tokens takes {passes[1][-1]:.1f} passes. "
-        f"The last of the heads ({heads}) has {100 * kept[-1]:.1f} % of its guesses "
+        f"The last of the heads ({heads}) has {100 * kept[-1]:.1f}% of its guesses "
         "kept.",
         settings | {"n_predict": heads, "mtp_weight": 0.3, "new tokens": T},
     )

@@ -14,7 +14,7 @@ from lmxlab.core.fields import unknown_choice
 from lmxlab.lab.alt import alt_text
 from lmxlab.lab.bars import Bars
 from lmxlab.lab.curves import HELD_OUT, KINDS, LOSS, SPEED, Curve, History
-from lmxlab.lab.gauges import checked, shown
+from lmxlab.lab.gauges import checked, label_of, shown
 from lmxlab.lab.horizon import Horizon
 from lmxlab.lab.plot import COLOURS, HEIGHT, TEXT, Line, Plot, encode
 from lmxlab.lab.plot import WIDTH as TILE_WIDTH
@@ -361,27 +361,27 @@ class Chart:
         for title, group in shown(self.gauges, metrics, self.max_gauges):
             while title in plots:
                 title += " (metric)"
-            plots[title] = self._plot(title, title.replace("_", " "))
+            plots[title] = self._plot(title, label_of(title, self.gauges))
             plots[title].lines = self._lines(group, gauge=True)
         return plots
 
     def _lines(self, metrics: list[str], gauge: bool) -> list[Line]:
-        """Colour says which run or, where metrics share a plot, which metric."""
+        """Colour and dash say which run or, where metrics share a plot, which metric."""
         several, shared, pins = len(self.names) > 1, len(metrics) > 1, self._pins
         lines = []
         for number, (name, run) in enumerate(self._everyone()):
             kept = name in pins
             slot = pins[name][0] if kept else number
-            dash = PIN_DASHES[slot] if kept else DASHES[slot % len(DASHES) * several]
             own = name or ("this run" if pins and not shared else "")
             for index, metric in enumerate(metrics):
                 hue = index if shared else slot + kept * max(2, len(self.names))
+                dash = PIN_DASHES[slot] if kept else DASHES[[index, slot][several] % 4]
                 style: dict[str, Any] = {"colour": COLOURS[hue % len(COLOURS)]}
                 which = metric.replace("_", " ") if shared else ""
                 label = own if kept else ", ".join(filter(None, [own, which]))
                 label = "" if metric == SPEED and not pins else label  # as beside it
-                marker = MARKERS[index % len(MARKERS) * shared]
-                style |= {"kept": kept, "exact": gauge, "marker": marker}
+                style["marker"] = MARKERS[index % len(MARKERS) * shared]
+                style |= {"kept": kept, "exact": gauge}
                 if (curve := run.curves.get(metric)) is not None:
                     lines.append(Line(curve, label=label, dash=dash, **style))
                 if (dots := run.curves.get(f"eval_{metric}")) is not None:

@@ -18,6 +18,7 @@ from lmxlab.lab.chart import COLOURS, Chart
 from lmxlab.lab.comparison import Comparison
 from lmxlab.lab.controls import Controls
 from lmxlab.lab.driver import ACTIVE
+from lmxlab.lab.elsewhere import in_words
 from lmxlab.lab.gauges import shared
 from lmxlab.lab.knobs import Knob
 from lmxlab.lab.live import Pacer, in_notebook
@@ -130,6 +131,9 @@ class Compare(Controls):
         if self.comparison is None or not self.comparison.names:
             return f"{names}: press Start, or call .run()."
         return f"{names}:\n{self.comparison.summary()}"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super()._repr_mimebundle_(**kwargs), **in_words(repr(self))}
 
     def _check_wanted(self, steps: int | None, seconds: float | None) -> None:
         for name, given in {"steps": steps, "seconds": seconds}.items():

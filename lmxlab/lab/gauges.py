@@ -26,6 +26,24 @@ def checked(gauges: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return {title: list(names) for title, names in gauges.items()}
 
 
+def label_of(title: str, gauges: Mapping[str, Sequence[str]]) -> str:
+    """Return the axis label of a gauge: its title, or the words of a metric's name.
+
+    Args:
+        title: As :func:`shown` returns it.
+        gauges: Those that were asked for, whose titles stay as they are.
+
+    Example:
+        >>> label_of("p_end (probability)", {"p_end (probability)": ["p_end"]})
+        'p_end (probability)'
+        >>> label_of("grad_norm", {}), label_of("clip_share", {})
+        ('gradient norm', 'clip share')
+    """
+    if title in gauges:
+        return title
+    return title.replace("grad_norm", "gradient norm").replace("_", " ")
+
+
 def shared(several: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
     """Return the gauges of several runs, which are drawn in the same plots.
 

@@ -1,7 +1,7 @@
 """Drawing while training runs, without slowing it down.
 
-Frames take 0.8 % of the time, which with all else that a panel does is less
-than 3 % of the throughput, once plots are laid out; but a frame comes every second and
+Frames take 0.8% of the time, which with all else that a panel does is less
+than 3% of the throughput, once plots are laid out; but a frame comes every second and
 a half, and there are four a second at the most.
 """
 

@@ -140,6 +140,7 @@ class Plot:
         self._from_zero, self._falls, self._inside = from_zero, falls, legend_inside
         self._limits: tuple[bool, float, float] = (False, 0.0, 1.0)
         self._guessed = True  # from one value
+        self._cut = ""  # what is above the limits
         self._made: list[Line] = []
         self._seen: set[Line] = set()  # styles that had points, in this run or before
         self._artists: list[tuple[Line, Any, Callable[[str], Points]]] = []
@@ -199,11 +200,15 @@ class Plot:
         self._seen |= {line.style for line in self.lines if line.curve}
         lows = [curve.extremes()[0] for curve in self._curves()] if self.log_y else []
         self._fit(self.log_y and min([*lows, *self.references.values(), 1.0]) > 0)
+        log, _, top = self._limits
+        high = max((curve.extremes()[1] for curve in self._curves()), default=0.0)
+        beyond = high > (10**top if log else top)
+        self._cut = f"cut off; highest: {high:,.{0 if high > 99 else 2}f}" * beyond
         return (
             self.label, self._limits, self.x, self.x_end,
             self.log_x and self._x_start(), self.log_y,
             [(style, style in self._seen) for style in styles],
-            list(self.marks), self.mark_texts,
+            list(self.marks), self.mark_texts, self._cut,
             dict(self.references),
         )  # fmt: skip
 
@@ -329,6 +334,10 @@ class Plot:
         if self.log_y and not log:
             note, corner = "log needs values > 0: linear", self.axes.transAxes
             axes.text(0.02, 0.02, note, color=TEXT, fontsize=8, transform=corner)
+        if self._cut:  # in the corner that the legend leaves free
+            look = {"color": TEXT, "fontsize": 8, "va": "top"}
+            look |= {"x": 0.02} if self._inside else {"x": 0.98, "ha": "right"}
+            axes.text(y=0.99, s=self._cut, transform=axes.transAxes, **look)
         draw_marks(axes, self.marks, TEXT, inside if self.mark_texts else None)
 
     def _draw_legend(self, references: dict[str, Line2D]) -> tuple[int, int]:

@@ -106,7 +106,7 @@ class Predict(Shown):
             it stands for. None asks for a number.
         default: What counts when nobody has answered, as in a test.
         within: For a number: how far off is still right, as a share of the run's
-            number; 20 % unless told.
+            number; 20% unless told.
         margin: For a number: how far off is still right in any case, in its unit.
         unit: What the number counts: ``"times"``, ``"nats"``, ``"%"``.
 
@@ -121,7 +121,7 @@ class Predict(Shown):
         >>> guess = Predict("How many times faster?", within=0.2, unit="times")
         >>> guess.choose(2)
         >>> print(guess.reveal(2.4).message)
-        Right. You predicted: 2 times. The run says: 2.4 times (17 % off).
+        Right. You predicted: 2 times. The run says: 2.4 times (17% off).
     """
 
     _answers: ClassVar[dict[str, str]] = {}
@@ -302,7 +302,7 @@ class _Number:
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be 0 or more, got {value!r}")
         self.within, self.margin, self.unit = within, margin, unit
-        near = [f"{100 * within:.3g} %"] * bool(within)
+        near = [f"{100 * within:.3g}%"] * bool(within)
         near += [_written(margin, unit)] * bool(margin)
         exactly = "only the exact number is right"
         self.rule = f"within {' or '.join(near)} is right" if near else exactly
@@ -340,7 +340,7 @@ class _Number:
         off = abs(float(answer) - number)
         # A hair more: 0.1 + 0.2 is not 0.3.
         near = max(self.within * abs(number), self.margin) * (1 + 1e-9)
-        far = f"{off / abs(number):.0%}".replace("%", " %") if number else f"{off:.3g}"
+        far = f"{off / abs(number):.0%}" if number else f"{off:.3g}"
         return off <= near, f"{happened} ({far} off)"
 
 
@@ -356,4 +356,5 @@ def _number(actual: Any) -> float:
 
 def _written(number: float, unit: str) -> str:
     large = 1000 <= abs(number) < math.inf
-    return f"{number:{',.0f' if large else '.3g'}} {unit}".rstrip()
+    space = "" if unit == "%" else " "
+    return f"{number:{',.0f' if large else '.3g'}}{space}{unit}".rstrip()

@@ -238,7 +238,7 @@ def test_a_prediction_is_kept_changed_and_then_compared(notebook):
         notebook.tells(ANSWERED, lambda found, w=wanted: found == w, f"{wanted}")
     said = notebook.run_cell(REVEALED)
     assert "✗ Not this time. You predicted: much. The run says: a little" in said
-    assert "✓ Right. You predicted: 44. The run says: 40 (10 % off)" in said
+    assert "✓ Right. You predicted: 44. The run says: 40 (10% off)" in said
     verdicts = notebook.page.locator(".lmx-verdict")
     assert [v.get_attribute("data-verdict") for v in verdicts.all()[:2]] == [
         "wrong",

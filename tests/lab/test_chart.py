@@ -507,6 +507,17 @@ def test_what_first_calls_cost_is_a_bar_and_no_point_of_the_curve():
     assert bars.patch.get_alpha() == 0  # on black, too
 
 
+def test_metrics_that_are_equal_are_both_seen():
+    chart = Chart(5, gauges={"p_end and more": ["given", "exact"]})
+    for step in (1, 2, 3):
+        chart.add(record(step, given=0.5, exact=0.5, grad_norm=1.0))
+    chart.png()
+    lines = chart._plots["p_end and more"].lines
+    assert len({line.dash for line in lines}) == 2
+    labels = [plot.label for plot in chart._plots.values()]
+    assert labels[2:] == ["p_end and more", "gradient norm"]
+
+
 def test_names_of_bars_do_not_run_into_each_other():
     names = ["adamw", "lion", "sgd", "adafactor", "muon", "sgd at adamw's rate"]
     chart = Chart(5, names, first_calls=True)

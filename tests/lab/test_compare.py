@@ -614,6 +614,7 @@ def test_what_a_comparison_says_before_and_after(capsys):
     assert repr(lab) == (
         "Compare (idle). eager against compiled: press Start, or call .run()."
     )
+    assert "Where no buttons show" in lab._repr_mimebundle_()["text/html"]
     outcome = lab.run()
     assert lab.describe() == f"eager against compiled:\n{outcome.summary()}"
     assert capsys.readouterr().out == f"{lab.describe()}\n{outcome.table()}"

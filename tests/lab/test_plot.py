@@ -16,13 +16,13 @@ def curve(values, smoothing=0.0):
     return made
 
 
-def plot(*curves, label="loss (nats)", x_end=100.0, **kwargs):
+def plot(*curves, label="loss (nats)", x_end=100.0, log_y=False, **kwargs):
     made = Plot(label, **kwargs)
     made.lines = [
         Line(c, COLOURS[i % 6], label=f"run {i}", exact=True)
         for i, c in enumerate(curves)
     ]
-    made.x_end = x_end
+    made.x_end, made.log_y = x_end, log_y
     return made
 
 
@@ -159,6 +159,19 @@ def test_the_limits_hold_the_references():
     made.png()
     low, high = made.axes.get_ylim()
     assert low < 0.5 < 6.0 < high
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_spike_that_is_cut_off_is_said_with_its_height(log):
+    values = [0.5 + (step % 3) / 10 for step in range(200)]
+    made = plot(curve(values, smoothing=0.9), log_y=log)
+    made.png()
+    assert texts(made) == []
+    values[50] = 1273.4
+    made = plot(curve(values, smoothing=0.9), log_y=log)
+    made.png()
+    assert made.axes.get_ylim()[1] < 1273
+    assert texts(made) == ["cut off; highest: 1,273"]
 
 
 def test_values_that_are_not_negative_have_no_negative_axis():

@@ -123,12 +123,12 @@ def test_the_tolerance_is_a_share_or_a_margin(limits, off, right):
 
 def test_a_number_is_told_with_its_unit_and_how_far_off_it_was():
     assert repr(answered(times(), 2).reveal(2.5)) == (
-        "✓ Right. You predicted: 2 times. The run says: 2.5 times (20 % off)."
+        "✓ Right. You predicted: 2 times. The run says: 2.5 times (20% off)."
     )
     tokens = answered(Predict("How many?", unit="tokens/s"), 1e4)
     assert tokens.reveal(56_789).message == (
         "Not this time. You predicted: 10,000 tokens/s. "
-        "The run says: 56,789 tokens/s (82 % off)."
+        "The run says: 56,789 tokens/s (82% off)."
     )
 
 
@@ -273,7 +273,7 @@ def test_the_question_is_text_and_not_markup():
     assert guess._repr_mimebundle_()["text/plain"] == repr(guess)
     assert repr(times(margin=0.1)) == (
         "Predict: How many times faster? "
-        "(a number of times; within 20 % or 0.1 times is right)"
+        "(a number of times; within 20% or 0.1 times is right)"
     )
 
 

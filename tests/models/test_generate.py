@@ -73,7 +73,7 @@ def test_draws_follow_the_distribution():
     probs = [0.5, 0.3, 0.15, 0.05]
     expected = 4000 * np.array(probs)
     chi_square = ((4000 * shares(probs) - expected) ** 2 / expected).sum()
-    assert chi_square < 16.3  # 99.9 % of the draws, 3 degrees of freedom
+    assert chi_square < 16.3  # 99.9% of the draws, 3 degrees of freedom
 
 
 def test_temperature_sharpens():

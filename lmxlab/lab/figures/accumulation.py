@@ -65,7 +65,7 @@ def token_weights(counts: Sequence[int] = (3, 9)) -> Figure:
     Example:
         >>> words = [text.get_text() for text in token_weights((3, 9)).axes[1].texts]
         >>> words[0], words[-1]
-        ('16.7 % each', '5.6 % each')
+        ('16.7% each', '5.6% each')
     """
     figure: Figure
     figure, both = plot(height=2.7, columns=2)
@@ -87,7 +87,7 @@ def token_weights(counts: Sequence[int] = (3, 9)) -> Figure:
                 linewidth=0,
                 label=f"micro-batch {number + 1}: {n} tokens",
             )
-            middle, words = start + (n - 1) / 2, f"{share:.1f} % each"
+            middle, words = start + (n - 1) / 2, f"{share:.1f}% each"
             axes.text(
                 middle,
                 share + 0.3,

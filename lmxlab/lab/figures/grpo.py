@@ -94,6 +94,16 @@ def clipping(epsilon: float = 0.2) -> Figure:
         axes.plot(ratio, ratio * advantage, color=TEXT, linestyle=":", linewidth=1.6)
         axes.plot(ratio, gain, color=BETTER if advantage > 0 else WORSE, linewidth=2.4)
         axes.plot(1, advantage, "o", color=TEXT, markersize=6)
+        at, side, aside = (1.6, "right", -7) if advantage > 0 else (0.28, "left", 7)
+        axes.annotate(
+            "not clipped",
+            (at, at * advantage),
+            xytext=(aside, 2),
+            textcoords="offset points",
+            ha=side,
+            size=SIZE,
+            color=TEXT,
+        )
         axes.annotate(
             "as sampled",
             (1, advantage),
@@ -143,7 +153,7 @@ def slope_at_zero(
     figure: Figure
     figure, axes = plot(width=5.4, height=2.4)
     axes.axhline(0, color=TEXT, linewidth=1)
-    axes.plot(moves, losses, color=COLOURS[0], linewidth=2.4)
+    axes.plot(moves, losses, color=COLOURS[0], linewidth=2.4, label="loss")
     near = 0.8 * max(map(abs, moves))
     axes.plot(
         [-near, near],
@@ -151,7 +161,9 @@ def slope_at_zero(
         color=COLOURS[1],
         linestyle="--",
         linewidth=1.8,
+        label="its slope at 0",
     )
+    axes.legend(frameon=False, fontsize=SIZE, labelcolor=TEXT, loc="upper right")
     axes.plot(0, 0, "o", color=TEXT, markersize=7)
     axes.annotate(
         f"value 0, slope {slope:.2f}",

@@ -179,7 +179,8 @@ def losses_and_passes(
         bars = left.bar(places, values, 0.9 * share, label=name, **style)
         left.bar_label(bars, [f"{v:.3f}" for v in values], size=SIZE, color=TEXT)
         bars = right.bar([name], [counts[name]], 0.5, **style)
-        right.bar_label(bars, [f"{counts[name]:.3g}"], size=SIZE, color=TEXT)
+        number_of = f"{counts[name]:.3g}"  # clear of the dashed line
+        right.bar_label(bars, [number_of], padding=3, size=SIZE, color=TEXT)
     middle = share * (len(losses) - 1) / 2
     for k, floor in enumerate(floors):
         ends = (k + middle - 0.45, k + middle + 0.45)

@@ -206,7 +206,7 @@ def _gauges() -> list[tuple[str, str, Sequence[float]]]:
         ("cosine without warm-up", "no warm-up", _gauge(**bare)),
         ("cosine with warm-up", "fine", _gauge(**plan)),
         ("WSD with warm-up", "fine", _gauge(lr_schedule="wsd", **plan)),
-        ("cosine that ends at 5 % of its peak", "fine", _gauge(lr_floor=0.05, **plan)),
+        ("cosine that ends at 5% of its peak", "fine", _gauge(lr_floor=0.05, **plan)),
         (
             "a plan ten times as long as the run",
             "no decay",
@@ -285,7 +285,7 @@ DIAGNOSE = Exercise(
             def diagnose(rates):
                 return "no decay" if rates[-1] > max(rates) / 10 else "fine"
         """,
-        "5 % of its peak": """
+        "5% of its peak": """
             def diagnose(rates):
                 if rates[0] > max(rates) / 2:
                     return "no warm-up"
