@@ -366,7 +366,7 @@ class Chart:
         return plots
 
     def _lines(self, metrics: list[str], gauge: bool) -> list[Line]:
-        """Colour and dash say which run or, where metrics share a plot, which metric."""
+        """Colour and dash say which run or, if metrics share a plot, which metric."""
         several, shared, pins = len(self.names) > 1, len(metrics) > 1, self._pins
         lines = []
         for number, (name, run) in enumerate(self._everyone()):

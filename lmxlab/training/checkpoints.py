@@ -224,7 +224,7 @@ def _checked(
     damage = _damage(file, about["tensors"])
     if damage:
         raise CheckpointError(
-            f"{file} is damaged: {_listed(damage)}. Nothing was changed here; load "
+            f"{file} is damaged: {_listed(damage)}. The model here is as it was; load "
             "another checkpoint"
         )
     differences = _differences(tree, about["tensors"])

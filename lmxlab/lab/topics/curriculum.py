@@ -121,16 +121,16 @@ SIGNAL = Exercise(
     difficulty="medium",
     minutes=8,
     question=(
-        "Write a bit as a sign, +1 for 0 and -1 for 1; the parity is then a product of "
-        "signs. Each bit is 1 with probability `p`, so a sign's mean is m = 1 - 2p. "
+        "Write a bit as a sign, +1 for 0 and −1 for 1; the parity is then a product of "
+        "signs. Each bit is 1 with probability `p`, so a sign's mean is m = 1 − 2p. "
         "Write `signal(p, k)`: the covariance of one hidden sign with the product of "
         "all k."
     ),
     stub="def signal(p, k): ...",
     check=check_signal,
     hint=(
-        "cov(a, b) = E[ab] - E[a] E[b]. A sign times itself is 1, so the product of "
-        "the bit and the label has k - 1 signs left."
+        "cov(a, b) = E[ab] − E[a] E[b]. A sign times itself is 1, so the product of "
+        "the bit and the label has k − 1 signs left."
     ),
     solution="""
         def signal(p, k):

@@ -172,14 +172,14 @@ SENT = Exercise(
     difficulty="hard",
     minutes=8,
     question=(
-        "In a ring, each of n processes cuts its gradient into n slices. For n - 1 "
+        "In a ring, each of n processes cuts its gradient into n slices. For n − 1 "
         "turns everybody sends a slice to the neighbour, who adds it to their own. "
-        "Then each has one slice of the sum, and for n - 1 turns those go round. "
+        "Then each has one slice of the sum, and for n − 1 turns those go round. "
         "Write `sent(numbers, processes)`: how many numbers does one process send?"
     ),
     stub="def sent(numbers, processes): ...",
     check=check_sent,
-    hint="Two rounds of n - 1 turns, and in each turn one slice of `numbers / n`.",
+    hint="Two rounds of n − 1 turns, and in each turn one slice of `numbers / n`.",
     solution="""
         def sent(numbers, processes):
             slice_of = numbers / processes

@@ -142,7 +142,9 @@ WSD = Exercise(
     question=(
         "Write `wsd(t, peak, warmup, total, decay)`: a rise from 0 over `warmup` "
         "steps, the peak until the last `decay` steps, then a straight line that "
-        "reaches 0 at `t = total`. The check compares it with `create_schedule`."
+        "reaches 0 at `t = total`. (The pictures above show the library's usual decay, "
+        "1 minus a square root. Yours is its `decay_shape='linear'`, and the check "
+        "compares it with that.)"
     ),
     stub="def wsd(t, peak, warmup, total, decay): ...",
     check=check_wsd,
