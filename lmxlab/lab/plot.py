@@ -335,7 +335,7 @@ class Plot:
             note, corner = "log needs values > 0: linear", self.axes.transAxes
             axes.text(0.02, 0.02, note, color=TEXT, fontsize=8, transform=corner)
         if self._cut:  # in the corner that the legend leaves free
-            look = {"color": TEXT, "fontsize": 8, "va": "top"}
+            look: dict[str, Any] = {"color": TEXT, "fontsize": 8, "va": "top"}
             look |= {"x": 0.02} if self._inside else {"x": 0.98, "ha": "right"}
             axes.text(y=0.99, s=self._cut, transform=axes.transAxes, **look)
         draw_marks(axes, self.marks, TEXT, inside if self.mark_texts else None)
