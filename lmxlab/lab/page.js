@@ -85,22 +85,24 @@ if (root && !root.lmxReady) {
     if (nowhere && heir && !heir.disabled) { heir.focus({preventScroll: true}); }
   };
 
-  // ---- keys: JupyterLab takes Enter, arrows and letters for itself, otherwise
+  // ---- keys: JupyterLab and VS Code take Enter, arrows and letters for themselves, else
+  const theirs = (event) => event.key === "Escape" || event.ctrlKey || event.metaKey ||
+    event.altKey || (event.shiftKey && event.key === "Enter");
   root.addEventListener("keydown", (event) => {
     const header = event.target.closest(".jupyter-widget-Collapse-header");
     if (header && ["Enter", " "].includes(event.key)) {
       event.preventDefault();
       header.click();
     }
+    // VS Code listens in the window, and would go on to edit the cell at Enter.
+    if (event.key !== "Tab" && !theirs(event)) { event.stopPropagation(); }
   });
   if (!window.lmxKeys) {
     window.lmxKeys = true;
     const name = "data-lm-suppress-shortcuts";
     window.addEventListener("keydown", (event) => {
       const place = event.target; // JupyterLab asks the very element that has the focus
-      const own = event.key === "Escape" || event.ctrlKey || event.metaKey || event.altKey;
-      if (!place.closest?.(".lmx-lab") || own) { return; }
-      if (event.shiftKey && event.key === "Enter") { return; }
+      if (!place.closest?.(".lmx-lab") || theirs(event)) { return; }
       place.setAttribute(name, "true");
       setTimeout(() => place.removeAttribute(name));
     }, {capture: true});

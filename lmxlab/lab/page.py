@@ -18,10 +18,16 @@ STYLE = """
 @keyframes lmx-show {to {font-size: 13px}}
 .lmx-page {display: none}
 .lmx-lab.lmx-lab.lmx-lab :focus-visible {
-  outline: 2px solid var(--jp-brand-color1, #1976d2) !important;
-  outline-offset: 0 !important} /* a widget's margin: beyond it, boxes cut it off */
+  outline: 2px solid var(--jp-brand-color1, #1976d2) !important}
+.lmx-lab.lmx-lab.lmx-lab :focus { /* beyond a widget's margin boxes would cut it off */
+  outline-offset: 0 !important}
 .lmx-lab .widget-label-basic {overflow: visible}
-.lmx-lab .mod-active {box-shadow: inset 0 0 0 2px currentColor}
+/* Dark Colab knows one grey and one text colour, VS Code one grey: nothing else of a
+   theme is asked for behind words. */
+.lmx-lab .jupyter-button.mod-active {box-shadow: inset 0 0 0 2px currentColor;
+  background: var(--jp-layout-color2)}
+.lmx-lab .jupyter-widget-Collapse-header, .lmx-lab .jupyter-widget-Collapse-contents {
+  background: none; color: inherit}
 .lmx-hidden {position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap}
 .lmx-announce {position: absolute; width: 1px; height: 1px; overflow: hidden;

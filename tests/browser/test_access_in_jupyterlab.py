@@ -78,6 +78,34 @@ FOCUS = """() => {
     return {classes: held.className, ring, cut, checked: held.value};
 }"""
 
+# What dark Colab sets, in the midst of what else a light page has.
+COLAB = {
+    "--jp-widgets-color": "#d5d5d5", "--jp-ui-font-color1": "#d5d5d5",
+    "--jp-layout-color2": "#494949", "--jp-widgets-input-background-color": "#494949",
+}  # fmt: skip
+# The lowest contrast of words with what lies behind them, and the words.
+CONTRAST = """(root, colours) => {
+    root.style.background = "#383838";
+    for (const [name, value] of Object.entries(colours)) {
+        document.documentElement.style.setProperty(name, value);
+    }
+    const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const light = (colour) => numbers(colour).slice(0, 3).map((part) => part / 255)
+        .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (box) => {
+        const colour = getComputedStyle(box).backgroundColor;
+        return numbers(colour)[3] === 0 ? behind(box.parentElement) : colour;
+    };
+    const words = [".jupyter-widget-Collapse-header", ".lmx-runs span", ".widget-label",
+        ".lmx-runs button", ".lmx-view button", ".lmx-status"].join();
+    return [...root.querySelectorAll(words)].map((box) => {
+        const pair = [getComputedStyle(box).color, behind(box)].map(light);
+        const [dark, bright] = pair.sort((one, other) => one - other);
+        return [(bright + 0.05) / (dark + 0.05), box.textContent];
+    }).sort((one, other) => one[0] - other[0])[0];
+}"""
+
 HELD = "(menu) => [menu === document.activeElement, menu.value]"
 
 
@@ -201,6 +229,38 @@ def test_every_control_has_a_name_and_its_place_in_the_order(opened):
         page.keyboard.type("print('chosen:', guess.answer)")
         page.keyboard.press("Control+Enter")
         page.get_by_text("chosen: compiled").wait_for(timeout=60_000)
+
+
+def test_keys_that_a_control_takes_do_not_reach_a_listener_in_the_window(opened):
+    """VS Code has one, and edits the cell at Enter: the button would lose the focus."""
+    with opened("listeners.ipynb") as notebook:
+        notebook.run_all(120)
+        panel, page = notebook.panel(), notebook.page
+        page.evaluate("""() => {
+            window.heard = [];
+            window.addEventListener("keydown", (event) => window.heard.push(event.key));
+        }""")
+        for control in (".lmx-start", ".lmx-view-x select", '[role="slider"]'):
+            panel.box.locator(control).first.focus()
+            for key in ("Tab", "Shift+Tab", "ArrowUp", "d", "Enter"):
+                page.keyboard.press(key)
+        panel.until(lambda p: p.state == "running", "Start")
+        heard = page.evaluate("() => window.heard")
+        assert heard == ["Tab"] * 6  # which leave the control, and come back
+
+
+def test_words_are_read_in_a_theme_that_sets_four_colours(opened):
+    with opened("four_colours.ipynb") as notebook:
+        notebook.run_all(120)
+        panel = notebook.panel()
+        panel.box.locator(".jupyter-widget-Collapse-header").press("Enter")
+        panel.until(lambda p: p.box.locator(".lmx-run-row").is_visible(), "the table")
+        panel.box.locator(".lmx-view-log_loss").click()
+        panel.box.locator(".lmx-view-log_loss.mod-active").wait_for()
+        notebook.page.wait_for_timeout(500)
+        ratio, words = panel.box.evaluate(CONTRAST, COLAB)
+        panel.shoot("access_four_colours")
+        assert ratio >= 4.5, words
 
 
 def test_menus_take_keys_also_of_a_table_that_stands_alone(opened):
