@@ -331,7 +331,7 @@ class DifficultyCurriculum(PlannedBatches):
         Raises:
             ValueError: If it belongs to another plan. Nothing has changed.
         """
-        ramp = state.get("ramp")  # another plan's state has none
+        ramp: Any = state.get("ramp")  # another plan's state has none
         super().restore(state)
         self._ramp = _Ramp(*ramp)
 
