@@ -64,7 +64,7 @@ def _silu(x: mx.array) -> mx.array:
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a non-linearity between, on each token by itself.
+    """Linear maps around a non-linearity, two or (``swiglu``) three, token by token.
 
     - ``relu2``: down(relu(up(x))^2) (So et al. 2021, arXiv:2109.08668)
     - ``gelu``: down(gelu(up(x))), with the exact erf (Hendrycks and Gimpel 2016,
@@ -72,7 +72,7 @@ class FeedForward(nn.Module):
     - ``swiglu``: down(silu(gate(x)) * up(x)) (Shazeer 2020, arXiv:2002.05202)
 
     Args:
-        config: Names the non-linearity and the widths.
+        config: Names the non-linearity, the widths and whether maps have a bias.
 
     Example:
         >>> FeedForward(BlockConfig(d_model=32))(mx.zeros((2, 5, 32))).shape
@@ -88,7 +88,14 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(config.ffn_dim, config.d_model, config.bias)
 
     def __call__(self, x: mx.array) -> mx.array:
-        """Map activations (B, T, d_model) to the same shape."""
+        """Transform each token by itself.
+
+        Args:
+            x: Activations (B, T, d_model).
+
+        Returns:
+            Activations of the same shape.
+        """
         hidden = self.up_proj(x)
         if self.kind == "swiglu":
             hidden = silu(self.gate_proj(x)) * hidden
@@ -103,7 +110,7 @@ class Block(nn.Module):
     """Attention and feed-forward on residual branches.
 
     Args:
-        config: What the block is made of.
+        config: Widths, heads and parts of the block.
 
     Example:
         >>> block = Block(BlockConfig(d_model=32))

@@ -74,7 +74,7 @@ got 'swiglo'; did you mean 'swiglu'?
     )
     rope_theta: float = setting(
         10000.0,
-        "Longest wavelength of the rotary positions, over 2 pi, in tokens.",
+        "Base b of the rotary positions: wavelengths go from 2 pi up to 2 pi b tokens.",
         bounds=(1.0, 1e9),
         scale="log",
     )

@@ -8,13 +8,11 @@ import mlx.nn as nn
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and each module back as it was afterwards.
+    """Context manager: evaluation mode inside of ``with``, the old modes after it.
 
     Args:
-        model: Any module.
-
-    Yields:
-        Nothing.
+        model: Any module. Each module in it gets its own mode back, even after an
+            error.
 
     Example:
         >>> model = nn.Dropout(0.5)

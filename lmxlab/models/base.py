@@ -118,7 +118,14 @@ class LanguageModel(nn.Module):
         return (logits, new_caches, hidden) if return_hidden else (logits, new_caches)
 
     def to_logits(self, hidden: mx.array) -> mx.array:
-        """Map hidden states (..., d_model) to logits (..., V) with the model's head."""
+        """Apply the model's head to hidden states.
+
+        Args:
+            hidden: States (..., d_model) after the final norm.
+
+        Returns:
+            Logits (..., V).
+        """
         head = self.embed.as_linear if self.config.tie_embeddings else self.head
         logits: mx.array = head(hidden)
         return logits
@@ -191,8 +198,10 @@ def sinusoidal_positions(start: int, end: int, dims: int) -> mx.array:
         dims: Width, an even number.
 
     Returns:
-        Array (end - start, dims): sin(p w_i) for the first half of i, cos(p w_i) for
-        the second, with wavelengths from 2 pi to 10,000 * 2 pi.
+        Array (end - start, dims), a row for each position p: sin(p w_i), then
+        cos(p w_i), for i = 0 ... dims/2 - 1. The frequencies are
+        w_i = 10,000^(-2i / dims): wavelengths 2 pi / w_i from 2 pi to nearly
+        10,000 * 2 pi tokens.
 
     Example:
         >>> sinusoidal_positions(0, 1, 4)

@@ -157,22 +157,22 @@ def stream_tokens(
     is computed: it may be trained between two of them.
 
     Args:
-        model: As in :func:`generate`.
-        prompts: As in :func:`generate`.
-        max_new_tokens: As in :func:`generate`.
-        temperature: As in :func:`generate`.
-        top_k: As in :func:`generate`.
-        top_p: As in :func:`generate`.
-        stop_token: As in :func:`generate`.
-        seed: As in :func:`generate`.
-        key: As in :func:`generate`.
+        model: Called as ``model(tokens, cache=...)``, gives ``(logits, cache)``.
+        prompts: Token IDs (B, P), all prompts of one length.
+        max_new_tokens: Number of tokens to draw for each row, at the most.
+        temperature: Divides the logits; 0 always takes the likeliest token.
+        top_k: Draw from the k likeliest tokens only.
+        top_p: Draw from the fewest likeliest tokens that reach this probability.
+        stop_token: A row that has drawn it is filled with it from there on.
+        seed: Number that fixes the draws; None draws differently each time.
+        key: Random key that fixes the draws, instead of a seed.
 
     Returns:
         An iterator over token IDs (B,), one array per step.
 
     Raises:
-        TypeError: As in :func:`generate`, at once and not at the first token.
-        ValueError: As in :func:`generate`, at once and not at the first token.
+        TypeError: If the prompts are not integers: at the call, not the first token.
+        ValueError: If :func:`generate` would raise one: at the call as well.
 
     Example:
         >>> from lmxlab.core import ModelConfig

@@ -32,7 +32,8 @@ def llama_config(
         max_seq_len: Longest context the model is meant for; rotary positions go on.
         d_ff: Width inside the feed-forward; None is 8/3 ``d_model``, rounded up to a
             multiple of 8.
-        rope_theta: Longest wavelength of the rotary positions, over 2 pi.
+        rope_theta: Base b of the rotary positions: their wavelengths go from 2 pi up
+            to 2 pi b tokens.
         tie_embeddings: Whether the head reuses the embedding matrix.
         **block: Any other field of :class:`~lmxlab.core.config.BlockConfig`.
 
