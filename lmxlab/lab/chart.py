@@ -6,7 +6,6 @@ every other number, whatever the topic: tiles that a panel lets flow, or one pic
 
 from collections.abc import Collection, Mapping, Sequence
 import math
-import re
 import time
 from typing import Any
 
@@ -16,16 +15,13 @@ from lmxlab.lab.bars import Bars
 from lmxlab.lab.curves import HELD_OUT, KINDS, LOSS, SPEED, Curve, History
 from lmxlab.lab.gauges import checked, label_of, shown
 from lmxlab.lab.horizon import Horizon
-from lmxlab.lab.plot import COLOURS, HEIGHT, TEXT, Line, Plot, encode
-from lmxlab.lab.plot import WIDTH as TILE_WIDTH
+from lmxlab.lab.plot import COLOURS, HEIGHT, TEXT, Line, Plot
+from lmxlab.lab.sheet import WIDTH, sheet_png, sheet_svg
 from lmxlab.training.loss import UNIT
-import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["COLOURS", "HEIGHT", "TEXT", "WIDTH", "Chart", "Curve"]
 
 Record = dict[str, Any]
-WIDTH = 2 * TILE_WIDTH
 MAX_PINS = 5
 DASHES = ("-", "--", "-.", ":")
 PIN_DASHES = ((0, (4, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)), (0, (2, 2)), (0, (9, 3)))
@@ -36,26 +32,27 @@ class Chart:
     r"""Loss, throughput and gauges of one or several runs, as PNG frames.
 
     Args:
-        total: Steps of the whole run: the x-range.
+        total: Steps of the whole run: the axis of steps ends there.
         names: One label for each run; ``[""]`` for a single one.
         references: Horizontal lines in the loss plot, label to value, such as an
             entropy floor.
         first_calls: Whether to draw what each run's first call cost as a bar.
         gauges: Title, with its unit, to the metrics that share a plot. These come
             first; every other metric has a plot of its own, in alphabetical order.
-        max_gauges: How many of them are shown at the most.
-        seconds: Of training, when that is what each run has; the axis ends there.
-        free_first_calls: Whether first calls take no time on that axis.
+        max_gauges: How many of these plots are shown at the most.
+        seconds: Training seconds that each run has, if that is its budget; the axis of
+            seconds ends there.
+        free_first_calls: Whether first calls take no time on the axis of seconds.
         loss_unit: What the loss is counted in; empty if that is not known.
         like: A chart that is not drawn any more: its plots, laid out, are used again.
 
     Attributes:
-        marks: (step, text) of each change.
-        log_x: Whether the x axis is logarithmic.
-        frame_seconds: What the last frame cost.
+        marks (list[tuple[int, str]]): Step and text of each change.
+        log_x (bool): Whether the x axis is logarithmic.
+        frame_seconds (float): What the last frame cost.
 
     Raises:
-        ValueError: If ``gauges`` or ``max_gauges`` will not do.
+        ValueError: If ``gauges`` holds no lists, or ``max_gauges`` is negative.
 
     Example:
         >>> chart = Chart(total=10)
@@ -109,16 +106,16 @@ class Chart:
     # --------------------------------------------------------------------------- data
 
     def curves(self, metric: str) -> dict[str, Curve]:
-        """Return run to curve of a metric that all of them have.
+        """Return the curve of one metric for each run, by the run's label.
 
         Args:
-            metric: ``loss``, ``eval_loss`` or ``tokens/s``.
+            metric: One that every run has: ``loss``, ``eval_loss`` or ``tokens/s``.
         """
         return {name: run.curves[metric] for name, run in self._runs.items()}
 
     @property
     def first_calls(self) -> dict[str, float]:
-        """Run to seconds that its first calls took, all together."""
+        """Seconds that each run's first calls took in all, by the run's label."""
         spent = {name: run.first_call_seconds for name, run in self._runs.items()}
         return {name: value for name, value in spent.items() if value is not None}
 
@@ -126,14 +123,22 @@ class Chart:
         """Add one step's record to the curves of a run.
 
         Args:
-            record: With step, loss, tokens and step_seconds, eval_loss or
-                first_call_seconds when the step has them, and any other numbers.
-            name: Which run.
+            record: Has ``step``, ``loss``, ``tokens`` and ``step_seconds``; may have
+                ``eval_loss``, ``first_call_seconds`` and any other numbers.
+            name: The run's label, one of ``names``.
         """
         self._runs[name].add(record)
 
     def mark(self, step: int, text: str) -> None:
-        """Mark a change (words, then a value); moved again it moves its mark."""
+        """Mark where a setting was changed.
+
+        A change of the same setting at the same step, or soon after the last mark,
+        replaces its mark: a slider that is dragged leaves one.
+
+        Args:
+            step: Updates done before the change acts.
+            text: The setting's name, a space and its new value.
+        """
         name, near = text.rpartition(" ")[0], max(3, self.total // 25)
         for place, (before, words) in reversed(list(enumerate(self.marks))):
             last = place == len(self.marks) - 1
@@ -142,11 +147,11 @@ class Chart:
         self.marks.append((step, text))
 
     def pin(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
-        """Draw a run of before over the present ones, until :meth:`unpin`.
+        """Draw an earlier run over the present ones, until :meth:`unpin`.
 
         Args:
-            name: In the legend; a pinned run of that name is replaced.
-            records: Its history.
+            name: Its label in the legend; a pinned run of that name is replaced.
+            records: Its history, one record for each step.
 
         Raises:
             ValueError: If there is no name, no record, a record without its step, loss,
@@ -172,6 +177,9 @@ class Chart:
     def unpin(self, name: str) -> None:
         """Take a pinned run out of the picture.
 
+        Args:
+            name: The name that it was pinned under.
+
         Raises:
             ValueError: If no run of that name is pinned.
         """
@@ -183,10 +191,10 @@ class Chart:
         """Return the exact values nearest to a place on the x axis.
 
         Args:
-            x: In units of the present axis.
+            x: The place, in steps, tokens or seconds as the axis counts.
 
         Returns:
-            Metric to value; a run that has a name stands before it: ``RUN, metric``.
+            Metric to value; for a run with a name the key is ``NAME, metric``.
         """
         values, x = {}, _finite("x", x)
         for name, run in self._everyone():
@@ -261,7 +269,7 @@ class Chart:
         return list(self._refreshed())
 
     def words(self) -> dict[str, str]:
-        """Return what each plot shows, in words and numbers, by its name."""
+        """Return what each plot shows, in sentences with numbers, by plot name."""
         return {
             name: plot.words()
             if isinstance(plot, Bars)
@@ -277,7 +285,7 @@ class Chart:
                 lines, such as another run's; by default all.
 
         Returns:
-            Name to PNG: loss, speed, first_calls if wanted, then the gauges by
+            Name to PNG: ``loss``, ``speed``, ``first_calls`` if wanted, then gauges by
             title. One that has not changed is the same object as before.
         """
         started, plots = time.perf_counter(), self._refreshed()
@@ -288,31 +296,15 @@ class Chart:
         return drawn
 
     def png(self) -> bytes:
-        """Draw a frame as one picture, two plots a row."""
+        """Draw a frame as one PNG, two plots a row."""
         started = time.perf_counter()
-        plots = list(self._refreshed().values())
-        high = max(1, math.ceil(len(plots) / 2)) * HEIGHT
-        pixels: NDArray[np.uint8] = np.zeros((high, WIDTH, 4), np.uint8)
-        for index, plot in enumerate(plots):
-            y, x = index // 2 * HEIGHT, index % 2 * TILE_WIDTH
-            pixels[y : y + HEIGHT, x : x + TILE_WIDTH] = plot.pixels()
-        drawn = encode(pixels)
+        drawn = sheet_png(list(self._refreshed().values()))
         self.frame_seconds = time.perf_counter() - started
         return drawn
 
     def svg(self) -> str:
-        """Draw the same picture as SVG text."""
-        parts = []
-        for index, plot in enumerate(self._refreshed().values()):
-            text = plot.svg().partition("<svg")[2]
-            x, y = index % 2 * TILE_WIDTH, index // 2 * HEIGHT
-            place = f'x="{x}" y="{y}" width="{TILE_WIDTH}" height="{HEIGHT}"'
-            text = re.sub(r'width="\S+pt" height="\S+pt"', place, text, count=1)
-            parts.append(f"<svg{text}")
-        high = max(1, math.ceil(len(parts) / 2)) * HEIGHT
-        size = f'width="{WIDTH}" height="{high}" viewBox="0 0 {WIDTH} {high}"'
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
-        return "\n".join([head, *parts, "</svg>"])
+        """Draw the same picture as an SVG document."""
+        return sheet_svg(list(self._refreshed().values()))
 
     def _refreshed(self) -> dict[str, Plot]:
         """Return the plots, told all that they have to show."""
