@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from lmxlab.lab.code import Recipe
-from lmxlab.lab.records import Tally, plain, read_history
+from lmxlab.lab.records import RunningSummary, plain, read_history
 from lmxlab.training.files import replace_file
 from lmxlab.training.record import Record
 
@@ -25,14 +25,14 @@ class KeptRun:
 
     Args:
         about: The contents of ``run.json``.
-        folder: Where it lies, or None if it is only in memory.
+        folder: Folder that it lies in; None if it is only in memory.
         on_error: What to do when a run that is being trained here cannot be written;
             None for a run that another session began.
 
     Attributes:
-        about: The contents of ``run.json``.
-        folder: As given, or None since it could not be written.
-        is_own: Whether it was begun here, and so may grow.
+        about (dict[str, Any]): The contents of ``run.json``.
+        folder (pathlib.Path | None): Where it lies; None since it could not be written.
+        is_own (bool): Whether it was begun here, and so may grow.
 
     Example:
         >>> from lmxlab.lab.runs import RunStore
@@ -50,7 +50,7 @@ class KeptRun:
         folder: Path | None = None,
         on_error: Callable[["KeptRun", OSError], None] | None = None,
     ) -> None:
-        """Nothing is read or written yet."""
+        """Take the contents; nothing is read or written yet."""
         self.about = about
         self.folder = folder
         self.is_own = on_error is not None
@@ -58,14 +58,14 @@ class KeptRun:
         # None: they are on the disk.
         self._records: Sequence[Record] | None = [] if self.is_own else None
         self._written = 0
-        self._tally = Tally()
+        self._tally = RunningSummary()
         self._tallied = -1
         self._unsaved = False
         self._saved = 0.0
 
     @property
     def id(self) -> str:
-        """The name of its folder."""
+        """The run's ID, the name of its folder."""
         return str(self.about["id"])
 
     @property
@@ -117,7 +117,7 @@ class KeptRun:
         file = self.folder / HISTORY if self.folder else None
         size = file.stat().st_size if file and file.exists() else 0
         if self._tallied != size:  # it goes on elsewhere, or was cut off
-            self._tally, self._tallied = Tally(), size
+            self._tally, self._tallied = RunningSummary(), size
             for record in self.history:
                 self._tally.add(record)
             self._tally.given = kept or {}
@@ -148,7 +148,7 @@ class KeptRun:
         Args:
             records: The whole history so far, e.g. ``trainer.history``.
             traces: Times that Python entered the step; by default, first calls.
-            peak_memory: Of the run so far, in MB.
+            peak_memory: Most memory that the run has used so far, in MB.
 
         Raises:
             ValueError: If the run was begun elsewhere, or the history is shorter than
@@ -253,7 +253,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     """Read a ``run.json``.
 
     Args:
-        folder: Of a run.
+        folder: The folder of a run.
 
     Raises:
         FileNotFoundError: If there is none.

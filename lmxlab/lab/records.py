@@ -18,41 +18,45 @@ from lmxlab.training.record import Record
 
 
 class HasHistory(Protocol):
-    """What can be exported: a run with a description and records.
+    """What :func:`to_csv` and :func:`to_json` export: a description and records.
 
     Example:
-        >>> HasHistory.__name__
-        'HasHistory'
+        >>> from lmxlab.lab.runs import RunStore
+        >>> from lmxlab.training.config import TrainConfig
+        >>> run: HasHistory = RunStore("off").begin("toy", {"width": 8}, TrainConfig())
+        >>> run.about["name"], run.about["settings"], run.history
+        ('1 toy', {'width': 8}, [])
     """
 
     @property
     def about(self) -> dict[str, Any]:
-        """With ``id`` and ``name``, and anything else."""
+        """Description of the run, with ``id``, ``name`` and anything else."""
 
     @property
     def history(self) -> list[Record]:
         """One record for each step."""
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers to compare it by."""
+        """Return the numbers to compare the run by, such as ``loss``, by name."""
 
 
-class Tally:
+class RunningSummary:
     """The summary of a run, brought up to date with each record.
 
     Attributes:
-        given: Numbers that no record holds: ``traces`` and ``peak_memory``.
+        given (dict[str, Any]): Numbers that no record holds: ``traces`` and
+            ``peak_memory``.
 
     Example:
-        >>> tally = Tally()
+        >>> running = RunningSummary()
         >>> for seconds in (0.5, 0.25, 1.0):
-        ...     tally.add({"loss": 2.0, "tokens": 8, "step_seconds": seconds})
-        >>> tally.summary()["tokens_per_second"], tally.summary()["seconds"]
+        ...     running.add({"loss": 2.0, "tokens": 8, "step_seconds": seconds})
+        >>> running.summary()["tokens_per_second"], running.summary()["seconds"]
         (16.0, 1.75)
     """
 
     def __init__(self) -> None:
-        """Nothing has been added."""
+        """Start without records."""
         self.given: dict[str, Any] = {}
         self._steps = self._first_calls = 0
         self._seconds = 0.0
@@ -61,7 +65,12 @@ class Tally:
         self._rates: list[float] = []
 
     def add(self, record: Record) -> None:
-        """Take one record in."""
+        """Take one record in.
+
+        Args:
+            record: Has ``loss``, ``tokens`` and ``step_seconds``, and perhaps
+                ``eval_loss`` and ``first_call_seconds``.
+        """
         self._steps += 1
         self._loss = record.get("loss", self._loss)
         self._eval_loss = record.get("eval_loss", self._eval_loss)
@@ -73,7 +82,7 @@ class Tally:
             self._rates.append(record["tokens"] / max(seconds, 1e-9))
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers, see :meth:`.KeptRun.summary`."""
+        """Return the numbers by name, those of :meth:`.KeptRun.summary`."""
         return {
             "loss": self._loss,
             "eval_loss": self._eval_loss,
@@ -90,8 +99,10 @@ class Tally:
 def plain(value: Any) -> Any:
     """Turn what JSON cannot hold into what it can: fields, numbers, or words.
 
+    It is the ``default`` of ``json.dumps``.
+
     Args:
-        value: Anything; the ``default`` of ``json.dumps``.
+        value: Anything.
 
     Example:
         >>> plain(Path("a")), plain(range(3))
@@ -145,7 +156,7 @@ def to_csv(runs: HasHistory | Iterable[HasHistory], path: str | Path) -> Path:
     """Write the records of one or several runs as a table, a row for each step.
 
     Args:
-        runs: The runs.
+        runs: One run, or several.
         path: The file; one that is there is replaced.
 
     Returns:
@@ -180,7 +191,7 @@ def to_json(runs: HasHistory | Iterable[HasHistory], path: str | Path) -> Path:
     """Write one or several runs whole, as JSON that any language reads.
 
     Args:
-        runs: The runs.
+        runs: One run, or several.
         path: The file; one that is there is replaced.
 
     Returns:

@@ -12,7 +12,7 @@ import threading
 
 from lmxlab.lab.code import recipe
 from lmxlab.lab.kept import KeptRun
-from lmxlab.lab.records import Tally, read_history, to_csv, to_json
+from lmxlab.lab.records import RunningSummary, read_history, to_csv, to_json
 from lmxlab.lab.runs import RunStore
 from lmxlab.training.config import TrainConfig
 import pytest
@@ -182,7 +182,7 @@ def test_the_summary_counts_no_first_call_as_speed(store):
 
 
 def test_the_running_median_is_the_median():
-    chance, tally, rates = random.Random(0), Tally(), []
+    chance, tally, rates = random.Random(0), RunningSummary(), []
     for step in range(200):
         seconds = chance.choice([0.1, 0.2, chance.random() + 0.01])
         rates.append(8 / seconds)
