@@ -9,12 +9,12 @@ MOST = 6  # curves that are put into words
 
 
 def alt_text(name: str, lines: Sequence[Line], unit: str = "") -> str:
-    """Say what a plot shows: of each curve the ends, the lowest and the highest value.
+    """Return what a plot shows: each curve's ends, its lowest and its highest value.
 
     Args:
-        name: Of the plot.
-        lines: What it draws; those without points are left out.
-        unit: Of the values, where the name has none.
+        name: The plot's name.
+        lines: The curves that it draws; those without points are left out.
+        unit: Unit of the values, where the name has none.
 
     Returns:
         One or more sentences.

@@ -12,7 +12,7 @@ class Bars(Plot):
     """One bar for each run.
 
     Attributes:
-        values: Run to what its bar shows.
+        values: Run's label to the height of its bar.
 
     Example:
         >>> bars = Bars("first call (s)")
@@ -24,7 +24,7 @@ class Bars(Plot):
     values: dict[str, float]
 
     def words(self) -> str:
-        """Say what it shows, for those who cannot see it."""
+        """Return the bars' values as a sentence, for those who cannot see them."""
         each = [f"{name} {value:.3g}" for name, value in self.values.items()]
         return f"{self.label}: {', '.join(each)}."
 

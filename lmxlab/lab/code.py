@@ -29,14 +29,14 @@ class Recipe:
     """A run's script but for how far it went: plain data, to be kept with the run.
 
     Attributes:
-        header: Comments for the top.
-        imports: One statement each.
-        body: Values and functions.
-        experiment: The experiment's name there.
-        arguments: Setting to its source.
-        random: What seeds MLX's generator just before the run, or None.
-        missing: What the script lacks.
-        future: Whether annotations are not evaluated.
+        header: Comments for the top of the script.
+        imports: One import statement each.
+        body: Source of the values and functions that the experiment uses.
+        experiment: The experiment's name in the script.
+        arguments: Name of a setting to the source of its value.
+        random: Seed of MLX's generator just before the run, or None.
+        missing: Names that the script uses and does not define.
+        future: Whether the script begins with ``from __future__ import annotations``.
 
     Example:
         >>> made = Recipe("# A run", [], "def toy(width=4): ...", "toy", {"width": "8"})
@@ -67,10 +67,10 @@ class Recipe:
     future: bool = False
 
     def script(self, steps: int | None = None, changes: Iterable[Change] = ()) -> str:
-        """Return the script.
+        """Return the Python script that does the run again.
 
         Args:
-            steps: How far the run went; None for all of it.
+            steps: Steps that the run did; None for all of it.
             changes: Live settings that were changed: (updates done, setting, value).
         """
         given = [] if steps is None else [f"steps={steps}"]
@@ -119,7 +119,7 @@ def recipe(
             that draws its weights without a seed of its own.
 
     Returns:
-        The recipe.
+        The recipe, plain data that does not change with the notebook.
 
     Example:
         >>> from lmxlab.data import StoryWorld

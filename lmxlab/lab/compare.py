@@ -35,7 +35,7 @@ class Compare(Controls):
     """A panel that trains several settings of one experiment in turns.
 
     Args:
-        experiment: As for :class:`lmxlab.lab.panel.Panel`.
+        experiment: Function from settings, all with defaults, to a :class:`.Run`.
         variants: Label to the settings that differ, two to six, e.g.
             ``{"eager": {"compile_step": False}, "compiled": {}}``.
         knobs: Settings that all variants share; they take effect at Reset.
@@ -43,7 +43,7 @@ class Compare(Controls):
         baseline: The variant that others are compared with; the first by default.
         budget: ``steps``: each does as many. ``seconds``: each trains for as long, or
             until its data or its ``max_steps`` end.
-        seconds: Of training for each, when that is the budget; 10 by default.
+        seconds: Training seconds of each, when that is the budget; 10 by default.
         first_calls: Whether tracing and compiling are part of the seconds, as they are
             of what you wait for. If not, the steps that are traced are free.
 

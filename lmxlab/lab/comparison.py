@@ -22,7 +22,7 @@ class Comparison(Findings):
     """
 
     def rows(self) -> list[list[str]]:
-        """Return the table's cells, the head first."""
+        """Return the table's rows, the head first, each a list of cells' texts."""
         at, timings = self.common_seconds, self.timings
         losses = self.losses_at(at) if self.seconds else {}
         goal = f"loss at {at:.3g} s" if self.seconds else "first call earned back"
@@ -62,7 +62,11 @@ class Comparison(Findings):
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def table_html(self, colours: Mapping[str, str]) -> str:
-        """Return the same table as HTML, with a sign in the colour of each curve."""
+        """Return the same table as HTML, with a sign in the colour of each curve.
+
+        Args:
+            colours: Label of each run to the CSS colour of its curve.
+        """
         head, *rows = [[html.escape(cell) for cell in row] for row in self.rows()]
         lines = [f"<tr><th>{'<th>'.join(head)}</tr>"]
         for name, row in zip(self.names, rows, strict=True):

@@ -41,8 +41,8 @@ class Controls(Shown, Driver):
         needed: Further names that must be settings.
 
     Attributes:
-        settings: Name to present value.
-        total: Steps of the whole run; 0 until it is known.
+        settings (dict[str, Any]): Name to present value.
+        total (int): Steps of the whole run; 0 until it is known.
 
     Raises:
         ValueError: If a knob is not a setting, or cannot show its default.
@@ -96,7 +96,7 @@ class Controls(Shown, Driver):
 
     @abstractmethod
     def describe(self) -> str:
-        """Say in a line or two where the run stands."""
+        """Return a line or two of plain text that say where the run stands."""
 
     def _change_live(self, name: str, value: Any) -> None:
         """Let a live knob act on the running model.

@@ -1,7 +1,7 @@
 """The numbers behind the picture: growing curves, thinned as they grow.
 
-A curve keeps every point for the read-out, and beside it at most MAX_POINTS of them for
-the eye: where each bucket of neighbours is lowest and highest, and what the mean is at
+A curve keeps every point for the read-out, and beside it at most 400 of them for the
+eye: where each bucket of neighbours is lowest and highest, and what the mean is at
 its end. A full row of buckets is merged, so that a point costs the same on average, and
 a frame the same always, however long the run has been.
 """
@@ -31,9 +31,13 @@ class Point(NamedTuple):
     """One point, exactly: where it lies on each x axis, and its value."""
 
     steps: float
+    """Step of the run."""
     tokens: float
+    """Tokens seen until then."""
     seconds: float
+    """Training seconds until then."""
     value: float
+    """The metric's value there."""
 
 
 class Curve:
@@ -67,17 +71,17 @@ class Curve:
 
     @property
     def xs(self) -> list[float]:
-        """A copy of the steps."""
+        """The step of each point, as a copy."""
         return self._x["steps"].tolist()
 
     @property
     def ys(self) -> list[float]:
-        """A copy of the values."""
+        """The value of each point, as a copy."""
         return self._y.tolist()
 
     @property
     def version(self) -> tuple[int, int]:
-        """Another one whenever what would be drawn has changed."""
+        """Two numbers that differ from before when what would be drawn has changed."""
         return self._times_begun, len(self._y)
 
     @property
@@ -103,10 +107,10 @@ class Curve:
         """Append a point; one that is not finite is left out.
 
         Args:
-            step: Of the run, larger than the last.
+            step: Step of the run, larger than the last one.
             y: The value.
-            tokens: Seen until then.
-            seconds: Spent training until then.
+            tokens: Tokens seen until then.
+            seconds: Training seconds until then.
         """
         if math.isfinite(y):  # buckets can wait for a frame: this is done at each step
             add_step, add_tokens, add_seconds, add_y = self._appends
@@ -116,7 +120,14 @@ class Curve:
             add_y(y)
 
     def raw(self, kind: str = "steps") -> Points:
-        """Return points for drawing as (x, y): all, or each bucket's extremes."""
+        """Return points for drawing: all of them, or the extremes of each bucket.
+
+        Args:
+            kind: X axis: ``steps``, ``tokens`` or ``seconds``.
+
+        Returns:
+            Places on the x axis and values, two arrays of one length.
+        """
         if self._settle() == 1:
             return np.array(self._x[kind]), np.array(self._y)
         extremes = np.sort([self._lows, self._highs], axis=0).T.ravel()
@@ -126,6 +137,12 @@ class Curve:
         """Return all points or, closed, the outline of what lies between extremes.
 
         A line that goes up and down in each bucket costs five times as much to draw.
+
+        Args:
+            kind: X axis: ``steps``, ``tokens`` or ``seconds``.
+
+        Returns:
+            Places on the x axis and values, two arrays of one length.
         """
         if self._settle() == 1:
             return self.raw(kind)
@@ -135,7 +152,15 @@ class Curve:
         return np.asarray(self._x[kind])[kept], np.asarray(self._y)[kept]
 
     def smooth(self, kind: str = "steps", exact: bool = False) -> Points:
-        """Return the smoothed points as (x, y); if exact, :meth:`raw` without noise."""
+        """Return the points of the smoothed line.
+
+        Args:
+            kind: X axis: ``steps``, ``tokens`` or ``seconds``.
+            exact: Whether a curve without noise is left as it is, see :meth:`raw`.
+
+        Returns:
+            Places on the x axis and values, two arrays of one length.
+        """
         if exact and not self.is_noisy:
             return self.raw(kind)
         if self._settle() == 1:
@@ -149,12 +174,17 @@ class Curve:
 
         Args:
             x: The place.
-            kind: Of the axis: steps, tokens or seconds.
+            kind: X axis: ``steps``, ``tokens`` or ``seconds``.
         """
         return self[self.nearest_index(x, kind)] if self else None
 
     def nearest_index(self, x: float, kind: str) -> int:
-        """Return the number of the point nearest to a place, if there is one."""
+        """Return the index of the point nearest to a place; the curve is not empty.
+
+        Args:
+            x: The place.
+            kind: X axis: ``steps``, ``tokens`` or ``seconds``.
+        """
         xs = self._x[kind]
         index = min(bisect_left(xs, x), len(xs) - 1)
         return index - bool(index and x - xs[index - 1] <= xs[index] - x)
@@ -165,7 +195,7 @@ class Curve:
         return Point(steps, tokens, seconds, self._y[index])
 
     def bounds(self) -> tuple[float, float]:
-        """Return between which values the line lies, outliers that are far left out."""
+        """Return the least and greatest value to be shown, without distant outliers."""
         low, high = self._usual()
         least, greatest = self.extremes()
         near = greatest - least <= FAR * (high - low)
@@ -260,9 +290,10 @@ class History:
     and data have left the processor's caches.
 
     Args:
-        smoothing: Of the loss and the metrics. Evaluations are never smoothed, and
-            the throughput with the root of it, which is over twice as many steps.
-        records: To begin with.
+        smoothing: Weight of the past in the curves of the loss and the metrics. The
+            throughput's is its square root, which averages over twice as many steps;
+            evaluations are not smoothed.
+        records: Those of the steps already done.
         free_first_calls: Whether first calls take no time on the axis of seconds.
 
     Example:
@@ -293,7 +324,8 @@ class History:
         """Add one step's record.
 
         Args:
-            record: With step, loss, tokens and step_seconds, and whatever else.
+            record: Has ``step``, ``loss``, ``tokens`` and ``step_seconds``, and perhaps
+                other numbers.
         """
         self._waiting.append(record)
 
@@ -309,14 +341,14 @@ class History:
         """Make curves, empty as yet, for metrics that another run has.
 
         Args:
-            names: Of the metrics.
+            names: The metrics' names.
         """
         for name in sorted(set(names) - set(self.curves)):
             self._new(name)
 
     @property
     def first_call_seconds(self) -> float | None:
-        """What first calls have cost until now, or None."""
+        """Seconds that first calls have cost until now; None before the first."""
         return self._first_calls if self.curves else None  # with what was waiting
 
     def _take_apart(self, record: Record) -> None:
@@ -343,7 +375,11 @@ class History:
             curve.add(step, value, tokens, seconds)
 
     def smooth(self, smoothing: float) -> None:
-        """Change the smoothing of all curves that are smoothed."""
+        """Change the smoothing of all curves that are smoothed.
+
+        Args:
+            smoothing: Weight of the past in [0, 1), as at the start.
+        """
         self._smoothing = smoothing
         for name, curve in self.curves.items():
             curve.smoothing = self._weight_for(name)

@@ -36,9 +36,9 @@ class Driver(ABC):
     draws (:meth:`_draw`).
 
     Attributes:
-        state: One of the six words above.
-        error: What ended the run when it failed, or None.
-        error_was_raised: Whether a cell got that error from ``wait()`` or ``run()``.
+        state (str): One of the six words above, in lower case.
+        error (Exception | None): What ended the run when it failed.
+        error_was_raised (bool): Whether a cell got it from ``wait()`` or ``run()``.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,12 @@ class Driver(ABC):
 
     @abstractmethod
     def say(self, text: str, role: str = "status") -> None:
-        """Show a sentence, or with the role ``alert`` an error."""
+        """Show a sentence to the learner.
+
+        Args:
+            text: Plain text.
+            role: ``status``, or ``alert`` for an error.
+        """
 
     def _hold(self, held: bool) -> None:  # noqa: B027
         """Note that steps are wanted one by one, or no longer."""
@@ -112,7 +117,7 @@ class Driver(ABC):
             action: ``start``, ``pause``, ``step``, ``stop``, ``reset``, ``change``
                 with a knob's name and value, or ``do`` with a function and its
                 arguments.
-            *args: Of ``change`` and ``do``.
+            *args: What ``change`` or ``do`` needs, as above.
         """
         if self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(self._act, action, *args)

@@ -152,10 +152,12 @@ def _blame(error: Exception, answer: Any) -> str:
 
 
 class Cell(NamedTuple):
-    """One cell of a notebook: its type, ``"code"`` or ``"markdown"``, and source."""
+    """One cell of a notebook."""
 
     cell_type: str
+    """``"code"`` or ``"markdown"``."""
     source: str
+    """What is written in it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -286,6 +288,9 @@ class Exercise:
     def run(self, code: str) -> Any:
         """Run code as the learner's cell, and return the answer that it defines.
 
+        Args:
+            code: Python source that defines the stub's name.
+
         Raises:
             ValueError: If it does not define the answer's name.
         """
@@ -324,7 +329,7 @@ def assert_grades(exercise: Exercise) -> None:
     with its words in the message.
 
     Args:
-        exercise: As its topic defines it.
+        exercise: The exercise to test.
 
     Raises:
         AssertionError: If the check gets one of them wrong; the message says which.

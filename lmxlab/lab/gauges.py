@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 def checked(gauges: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Return a copy of the gauges that were asked for.
+    """Check the gauges that were asked for, and return a copy: title to metrics.
 
     Args:
         gauges: Title, with its unit, to the metrics that share a plot.
@@ -48,7 +48,7 @@ def shared(several: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str
     """Return the gauges of several runs, which are drawn in the same plots.
 
     Args:
-        several: The gauges of each run.
+        several: The gauges of each run, title to metrics.
 
     Example:
         >>> shared([{"loss per head": ["head_1"]}, {"loss per head": ["head_2"]}])
@@ -68,10 +68,10 @@ def shown(
     """Return title and metrics of each gauge that has something to show.
 
     Args:
-        gauges: Those that were asked for, which come first.
-        metrics: That there are; each of the others has a gauge of its own, and an
-            evaluation belongs to what it evaluates.
-        most: Gauges at the most.
+        gauges: Gauges that were asked for, which come first: title to metrics.
+        metrics: Names of all metrics with values. One that is in no gauge gets its own;
+            an evaluation, ``eval_NAME``, belongs to the gauge of ``NAME``.
+        most: Number of gauges at the most.
 
     Example:
         >>> shown({"rewards": ["right", "wrong"]}, ["kl", "right", "eval_kl"], most=6)

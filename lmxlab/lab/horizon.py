@@ -35,9 +35,9 @@ class Horizon:
         """Return the right end of an axis.
 
         Args:
-            kind: Of the axis.
-            curves: Of the runs that go on.
-            kept: Of runs that have ended; they are shown whole.
+            kind: The axis: ``steps``, ``tokens`` or ``seconds``.
+            curves: One curve of each run that goes on.
+            kept: One of each run that has ended; these are shown whole.
         """
         ends: list[float] = [getattr(curve[-1], kind) for curve in kept if curve]
         if kind == "steps":

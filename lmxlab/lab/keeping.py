@@ -21,15 +21,15 @@ class Keeper:
     """Keeps what a panel trains, and the table of it.
 
     Args:
-        experiment: The panel's.
+        experiment: The function that the panel calls; runs are kept under its name.
         store: Where runs are kept.
         ask: ``ask(function, *args)`` calls it on the panel's loop.
         on_pin: Called on the loop with a run and whether it is to be overlaid.
         chart: Returns the present chart, for pictures.
 
     Attributes:
-        run: The one that is being trained, or the last one.
-        box: The folded table.
+        run (KeptRun | None): The run that is being trained, or the last one.
+        box (ipywidgets.Accordion): The folded table.
 
     Example:
         >>> store = RunStore("off")
@@ -75,17 +75,17 @@ class Keeper:
 
         Args:
             settings: What the experiment was called with.
-            trainer: What it gave.
+            trainer: The trainer of the run that the experiment returned.
         """
         made = recipe(self.experiment, settings, self._random)
         self.run = self.store.begin(self.name, settings, trainer.config, recipe=made)
         self.table.update()
 
     def note(self, trainer: Trainer) -> None:
-        """Take in what is new; cheap.
+        """Take in the records that are new; cheap.
 
         Args:
-            trainer: The one that began.
+            trainer: The trainer of the present run.
         """
         if self.run is not None and self.run.state == "running":
             peak = mx.get_peak_memory() / 2**20
@@ -98,7 +98,7 @@ class Keeper:
 
         Args:
             step: Updates done before it acts.
-            name: Of the setting.
+            name: The setting's name.
             value: Its new value.
         """
         if self.run is not None:
@@ -118,7 +118,7 @@ class Keeper:
         """Note that a run is not overlaid after all.
 
         Args:
-            run: The run.
+            run: One that was pinned but could not be drawn.
         """
         self.store.unpin(run)
         self.table.update()

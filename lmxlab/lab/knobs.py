@@ -77,7 +77,7 @@ class Knob:
         """Build the control.
 
         Args:
-            value: Where it starts.
+            value: The value that it shows at first.
             on_change: Called with each new value.
 
         Returns:

@@ -21,10 +21,10 @@ from traitlets import Unicode
 
 
 def both_plots(loss_unit: str) -> str:
-    """Say what a picture of loss and throughput shows.
+    """Return a sentence: what a picture of loss and throughput shows.
 
     Args:
-        loss_unit: Empty if it is not known.
+        loss_unit: What the loss is counted in; empty if that is not known.
 
     Example:
         >>> both_plots("nats")
@@ -35,18 +35,18 @@ def both_plots(loss_unit: str) -> str:
 
 
 class Pacer:
-    """Says when the next frame is due.
+    """Decides when the next frame is due.
 
     Time for drawing is saved up, and spent by frames. A few seconds' savings are there
     from the start, because the first frames cost most and are waited for most.
 
     Args:
-        share: Of the time, that frames may take.
+        share: Share of the time that frames may take.
         rate: Frames per second at the most.
         savings: Seconds of drawing to begin with; no more than that is saved up.
         patience: Seconds after which a frame is due in any case: a picture that stands
             still looks like a run that does.
-        clock: What time it is, in seconds; by default the system's.
+        clock: Returns the time in seconds; by default the system's.
 
     Example:
         >>> pacer = Pacer(share=0.5, rate=1000.0, savings=0.0)
@@ -65,7 +65,7 @@ class Pacer:
         patience: float = 1.5,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """The first frame is due at once."""
+        """Let the first frame be due at once."""
         self.clock = clock
         self.share = share
         self.rate = rate
@@ -76,7 +76,11 @@ class Pacer:
         self._next = 0.0
 
     def due(self, now: float | None = None) -> bool:
-        """Return whether it is time for a frame."""
+        """Return whether it is time for a frame.
+
+        Args:
+            now: The time in seconds, for tests; the clock's by default.
+        """
         return (self._now() if now is None else now) >= self._next
 
     def _now(self) -> float:
@@ -86,8 +90,8 @@ class Pacer:
         """Note what a frame cost.
 
         Args:
-            seconds: From asking for it to having sent it.
-            now: The time when it was sent, for tests.
+            seconds: Seconds from asking for it to having sent it.
+            now: The time when it was sent, for tests; the clock's by default.
         """
         now = self._now() if now is None else now
         if self._then is not None:
@@ -119,7 +123,7 @@ def picture_widget(
     Args:
         alt: What it shows, for those who cannot see it.
         kind: Its CSS class.
-        width: In pixels, where there is room.
+        width: Width in pixels, where there is room.
 
     Returns:
         The widget.
@@ -135,14 +139,14 @@ class LivePlot(Callback):
 
     Args:
         references: Horizontal lines in the loss plot, label to value.
-        share: Of the time, that drawing may take.
+        share: Share of the time that drawing may take.
         loss_unit: What the loss is counted in; empty if that is not known.
 
     Attributes:
-        widget: The picture; it shows itself when training begins.
-        frames: Frames drawn so far.
-        draw_seconds: What they cost in all.
-        pacer: What spaces the frames; a new one for each run.
+        widget (ipywidgets.Image): The picture, shown when training begins.
+        frames (int): Frames drawn so far.
+        draw_seconds (float): Seconds that they cost in all.
+        pacer (Pacer): What spaces the frames; a new one for each run.
 
     Example:
         >>> plot = LivePlot()
@@ -160,7 +164,7 @@ class LivePlot(Callback):
         share: float = 0.008,
         loss_unit: str = UNIT,
     ) -> None:
-        """Nothing is shown before training begins."""
+        """Show nothing before training begins."""
         self.references = references
         self.widget = picture_widget(both_plots(loss_unit))
         self._unit = loss_unit
@@ -193,7 +197,7 @@ class LivePlot(Callback):
         """Write the picture as it is to a PNG file.
 
         Args:
-            path: Where to.
+            path: The file; one that is there is replaced.
 
         Returns:
             The path.

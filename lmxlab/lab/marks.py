@@ -18,9 +18,9 @@ def draw_marks(
     """Draw a line for each mark.
 
     Args:
-        axes: Where, with their final limits and place.
-        marks: (x, text) of each.
-        colour: Of lines and texts.
+        axes: Where to draw; limits and place are final.
+        marks: Place on the x axis and text of each.
+        colour: Colour of lines and texts.
         legend: Rows of the legend in the upper right corner; None for no texts.
     """
     up, area = axes.get_xaxis_transform(), axes.get_window_extent()
@@ -42,7 +42,7 @@ def draw_marks(
 
 
 def columns(lines: Sequence[float], wide: float) -> list[float]:
-    """Say where texts end on the right, so that none covers another.
+    """Return where texts end on the right, so that none covers another.
 
     A text stands left of its line; if another one stands there, left of that; and
     where the axes end on the left, all move to the right. If there is room, no line
@@ -53,7 +53,7 @@ def columns(lines: Sequence[float], wide: float) -> list[float]:
         wide: Pixels from there to the right end.
 
     Returns:
-        Pixels, in order, at least ``COLUMN`` apart.
+        Pixels from the left end, in order, at least 11 apart: a text's line.
 
     Example:
         >>> columns([5.0, 200.0, 200.0, 203.0], wide=300)
@@ -85,9 +85,9 @@ def draw_references(
     """Draw horizontal lines, whose names belong in the legend: no curve runs there.
 
     Args:
-        axes: Where; its limits are set.
+        axes: Where to draw; limits are final.
         references: Label to the value.
-        colour: Of the lines.
+        colour: Colour of the lines.
 
     Returns:
         Name, with its value, to what stands beside it in the legend.

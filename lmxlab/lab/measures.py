@@ -21,12 +21,12 @@ class Timing:
     """How fast a run trained.
 
     Attributes:
-        name: Its label.
-        step_ms: Median of a step, first calls left out.
-        low_ms: A tenth of the steps were faster than this.
-        high_ms: A tenth were slower.
-        tokens_per_second: Median.
-        first_call_seconds: Tracing, compiling kernels, and the first step.
+        name: The run's label.
+        step_ms: Median milliseconds of a step, first calls left out.
+        low_ms: A tenth of the steps took fewer milliseconds than this.
+        high_ms: A tenth of the steps took more.
+        tokens_per_second: Median throughput.
+        first_call_seconds: Seconds of tracing, compiling kernels and the first step.
         entered: Times that Python entered the step: its traces, when compiled.
 
     Example:
@@ -46,6 +46,10 @@ class Timing:
     def of(cls, name: str, result: Result) -> "Timing":
         """Measure a run.
 
+        Args:
+            name: The run's label.
+            result: The run.
+
         Raises:
             ValueError: If it has fewer than two timed steps.
         """
@@ -56,6 +60,11 @@ class Timing:
     @classmethod
     def read(cls, name: str, tally: Tally, entered: int) -> "Timing":
         """Measure a run whose numbers have been taken in.
+
+        Args:
+            name: The run's label.
+            tally: Its numbers.
+            entered: Times that Python entered its step.
 
         Raises:
             ValueError: If it has fewer than two timed steps.
@@ -79,8 +88,8 @@ class Ratio:
 
     Attributes:
         value: Median over the rounds.
-        low: Lower end of the interval; 0 when the rounds are too few for one.
-        high: Upper end; ``inf`` when they are too few.
+        low: Lower end of the 95 % interval; 0 when the rounds are too few for one.
+        high: Upper end of it; ``inf`` when they are too few.
 
     Example:
         >>> ratio = Ratio.of([1.8, 2.0, 1.9, 1.7, 2.1, 1.9])
@@ -96,7 +105,10 @@ class Ratio:
     def of(cls, ratios: Sequence[float] | NDArray[np.float64]) -> "Ratio":
         """Summarize the ratios of single rounds, one or more.
 
-        The ends are two of them, as far inside as the binomial law allows.
+        The interval's ends are two of them, as far inside as the binomial law allows.
+
+        Args:
+            ratios: One ratio for each round.
         """
         count, ordered = len(ratios), np.sort(np.asarray(ratios, dtype=float))
         place = math.floor((count + 1 - 1.96 * math.sqrt(count)) / 2)
@@ -118,8 +130,8 @@ class Equality:
     """Whether two runs had the same losses.
 
     Attributes:
-        steps: That both have done.
-        largest: Largest difference; 0 is bit for bit.
+        steps: Steps that both have done.
+        largest: Largest difference of the two losses at a step; 0: equal, bit for bit.
         first: First step at which they differ, or None.
 
     Example:
@@ -134,11 +146,24 @@ class Equality:
 
     @classmethod
     def of(cls, one: Sequence[Record], other: Sequence[Record]) -> "Equality":
-        """Compare the losses of the steps that both histories have."""
+        """Compare the losses of the steps that both histories have.
+
+        Args:
+            one: Records of a run.
+            other: Records of another run.
+        """
         return cls(0, 0.0, None).after(one, other)
 
     def after(self, one: Sequence[Record], other: Sequence[Record]) -> "Equality":
-        """Go on with the steps that both have done since then."""
+        """Compare the steps that have come since this comparison, and add them to it.
+
+        Args:
+            one: All records of the one run so far.
+            other: All records of the other run so far.
+
+        Returns:
+            The comparison of all steps that both have done.
+        """
         steps = min(len(one), len(other))
         pairs = zip(one[self.steps : steps], other[self.steps : steps], strict=True)
         gaps = [(a["step"], abs(a["loss"] - b["loss"])) for a, b in pairs]
@@ -159,10 +184,10 @@ class LossAt:
     """The loss of a run at a time.
 
     Attributes:
-        loss: Of the smoothed curve.
-        noise: Its standard error, from how losses scatter from step to step; ``inf``
-            when there are too few steps.
-        steps: Done by then.
+        loss: Value of the smoothed curve.
+        noise: Standard error of that value, from how losses scatter from step to step;
+            ``inf`` when there are too few steps.
+        steps: Steps done by then.
 
     Example:
         >>> at = LossAt.of([1.0, 2.0], [4.0, 2.0], seconds=1.5)
@@ -178,7 +203,13 @@ class LossAt:
     def of(
         cls, ends: Sequence[float], losses: Sequence[float], seconds: float
     ) -> "LossAt":
-        """Read the smoothed curve at some seconds; steps ended at ``ends``."""
+        """Read the smoothed curve of a run at a time.
+
+        Args:
+            ends: Training seconds at the end of each step.
+            losses: Training loss of each step.
+            seconds: Training seconds at which to read.
+        """
         memory = seconds / 20  # the same for each run, which a number of steps is not
         times, values = np.asarray(ends, dtype=float), np.asarray(losses, dtype=float)
         done = int(np.searchsorted(times, seconds, side="right"))
@@ -202,7 +233,11 @@ class LossAt:
         return cls(loss, math.sqrt(scatter * (1 - kept) / (1 + kept)), done)
 
     def is_below(self, other: "LossAt") -> bool:
-        """Whether it is lower by more than twice the noise of both."""
+        """Return whether this loss is lower by more than twice the noise of both.
+
+        Args:
+            other: The loss of another run at the same time.
+        """
         return other.loss - self.loss > 2 * math.hypot(self.noise, other.noise)
 
 

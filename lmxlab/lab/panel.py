@@ -135,7 +135,7 @@ class Panel(Controls):
         return self.result
 
     def describe(self) -> str:
-        """Say in one line where the run stands."""
+        """Return one line that says where the run stands."""
         if self.result is None:
             return "Nothing has been trained yet: press Start, or call .run()."
         return self.result.summary()

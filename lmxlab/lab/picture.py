@@ -54,7 +54,7 @@ def text_picture(values: Sequence[float], width: int = 60, unit: str = "") -> st
     Args:
         values: The curve. What is not finite is left out.
         width: Bars at the most; each is the mean of the values that it stands for.
-        unit: Of the values.
+        unit: Unit of the values, written at the end.
 
     Returns:
         First value, bars, last value; nothing if there are not two values. Bars are
@@ -89,7 +89,7 @@ def save_chart(chart: Chart, path: str | Path) -> Path:
     """Write a chart to a file.
 
     Args:
-        chart: The chart.
+        chart: The chart, which is drawn as it is now.
         path: Ends in ``.png`` or ``.svg``; a file that is there is replaced.
 
     Returns:

@@ -40,7 +40,10 @@ LEGEND_ROW, MOST_INSIDE = 15, 5  # pixels; rows that leave the curves room
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
-    r"""Return pixels (height, width, 4) as PNG, of 128 colours at the most.
+    r"""Return pixels as PNG, with 128 colours at the most.
+
+    Args:
+        pixels: Red, green, blue and opacity, shape (height, width, 4).
 
     Example:
         >>> encode(np.zeros((2, 2, 4), dtype=np.uint8))[:4]
@@ -59,11 +62,11 @@ class Line:
     """How a curve is drawn.
 
     Args:
-        curve: The numbers.
-        colour: Of everything.
-        label: In the legend, which the curve enters with its first point.
-        dash: Of the smoothed line.
-        marker: Now and then on the line, to tell metrics apart without colour.
+        curve: The points to draw.
+        colour: Colour of the line, its dots and its noise.
+        label: Text in the legend, which the curve enters with its first point.
+        dash: Dash pattern of the smoothed line, as matplotlib writes it.
+        marker: Sign along the line that tells metrics apart without colour.
         dots: Whether to draw points only, as for evaluations.
         kept: Whether it belongs to a run kept from before: thin, without its noise.
         exact: Whether a curve without noise, such as a schedule, is left unsmoothed.
@@ -84,7 +87,7 @@ class Line:
 
     @property
     def style(self) -> "Line":
-        """The same without its numbers: what axes and legend depend on."""
+        """The same line without its points: what axes and legend depend on."""
         return replace(self, curve=NO_CURVE)
 
 
@@ -95,7 +98,7 @@ class Plot:
     r"""Curves against steps, tokens or seconds.
 
     Args:
-        label: Of the y axis, with its unit; an attribute too.
+        label: Text beside the y axis, with the unit; an attribute too.
         references: Horizontal lines, label to value; the legend names them.
         from_zero: Whether the y axis begins at 0.
         falls: Whether to leave room for the values to fall.
@@ -103,15 +106,15 @@ class Plot:
             the axes it hides nothing, but takes its room from them.
 
     Attributes:
-        lines: What is drawn.
-        x: steps, tokens or seconds.
-        x_end: Right end of the x axis.
-        log_x: Whether the x axis is logarithmic.
-        log_y: Whether the y axis is; it stays linear, with a note, where not all values
-            are positive.
-        marks: Vertical lines, (x, text).
-        mark_texts: Whether their text is shown.
-        cursor: Where the read-out is, or None.
+        lines (list[Line]): The curves, and how each is drawn.
+        x (str): What the x axis counts: ``steps``, ``tokens`` or ``seconds``.
+        x_end (float): Right end of the x axis.
+        log_x (bool): Whether the x axis is logarithmic.
+        log_y (bool): Whether the y axis is; it stays linear, with a note, where not all
+            values are positive.
+        marks (list[tuple[float, str]]): Place and text of each vertical line.
+        mark_texts (bool): Whether these texts are shown.
+        cursor (float | None): Place of the read-out on the x axis.
 
     Example:
         >>> curve = Curve(); curve.add(1, 3.0)
@@ -164,7 +167,7 @@ class Plot:
         return self._png
 
     def pixels(self) -> NDArray[np.uint8]:
-        """Return the plot as pixels, shape (HEIGHT, WIDTH, 4); valid until the next."""
+        """Return the plot as pixels (290, 420, 4), which the next frame overwrites."""
         wanted = look, _ = self._look(), self._data()
         if self._background is None or look != self._drawn[0]:
             self._draw_background()

@@ -177,6 +177,9 @@ class Predict(Shown):
     def choose(self, answer: str | float) -> None:
         """Answer from code.
 
+        Args:
+            answer: One of the options, or a number where none are given.
+
         Raises:
             ValueError: If it is not one of the options, or no number; or if the result
                 is out.

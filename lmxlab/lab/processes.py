@@ -27,7 +27,7 @@ def launch(
 
     Args:
         script: A Python file.
-        *arguments: For the script.
+        *arguments: Command line arguments of the script.
         processes: How many; with 1 there is no launcher, and a group of one.
         timeout: Seconds after which all are ended.
 

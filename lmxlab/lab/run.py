@@ -21,7 +21,7 @@ class Run:
 
     Args:
         model: A fresh model.
-        config: The run.
+        config: Settings of the training run.
         train_data: See :meth:`lmxlab.training.trainer.Trainer.stream`.
         eval_data: The same for evaluation, or None.
         loss_fn: Next-token cross-entropy when left out.
@@ -71,7 +71,7 @@ class Result:
     """A run that has ended, however it ended.
 
     Attributes:
-        trainer: With the model and everything else.
+        trainer: The run's trainer, with model, optimizer and history.
         settings: The knobs' values at the start.
         changes: Live settings that were turned on the way: after which step, which
             setting, to what.
@@ -116,7 +116,7 @@ class Result:
         return sum(float(r.get("first_call_seconds", 0.0)) for r in self.history)
 
     def summary(self) -> str:
-        """Say in one line what came out."""
+        """Return one line that says what came out."""
         if not self.history:
             return "no step was done"
         parts = [f"{len(self.history)} steps", f"loss {self.losses[-1]:.3f}"]
@@ -134,7 +134,7 @@ def throughput(records: Sequence[Record]) -> float | None:
     """Median tokens per second of some records, first calls left out.
 
     Args:
-        records: From a trainer.
+        records: A history, or a part of one.
 
     Returns:
         Tokens per second, or None if no step was timed.
@@ -155,8 +155,8 @@ def build(experiment: Callable[..., Run], settings: dict[str, Any]) -> Run:
     """Call an experiment.
 
     Args:
-        experiment: As for :class:`.Panel`.
-        settings: Its arguments.
+        experiment: Function from settings to a :class:`.Run`.
+        settings: The values that it is called with, by name.
 
     Returns:
         The fresh run.

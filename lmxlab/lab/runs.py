@@ -42,8 +42,8 @@ class RunStore:
             ``LMXLAB_RUNS`` says, else ``runs``. It is made when the first run begins.
 
     Attributes:
-        folder: The folder, or None.
-        trouble: Why runs are not being kept, in a sentence, or None.
+        folder (pathlib.Path | None): The folder; None for memory only.
+        trouble (str | None): A sentence that says why runs are not being kept.
 
     Example:
         >>> import tempfile
@@ -55,7 +55,7 @@ class RunStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
-        """Touch nothing yet."""
+        """Choose the folder; nothing is read or written yet."""
         name = os.fspath(folder or os.environ.get("LMXLAB_RUNS") or "runs")
         self.folder = None if name == "off" else Path(name).expanduser().absolute()
         self.trouble: str | None = None
@@ -77,7 +77,7 @@ class RunStore:
         Args:
             experiment: The experiment's name.
             settings: What it was called with.
-            config: The run's.
+            config: The run's training config.
             name: What to call it; by default a number and the experiment's name.
             recipe: How to do it again, see :mod:`lmxlab.lab.code`.
 
@@ -214,7 +214,7 @@ class RunStore:
         """Find a run of this store.
 
         Args:
-            run: It, or its ID.
+            run: The run, or its ID.
 
         Raises:
             ValueError: If there is none.
@@ -228,6 +228,10 @@ class RunStore:
     def rename(self, run: KeptRun | str, name: str) -> None:
         """Give a run another name.
 
+        Args:
+            run: The run, or its ID.
+            name: The new name.
+
         Raises:
             ValueError: If the name is empty, or there is no such run.
         """
@@ -236,17 +240,29 @@ class RunStore:
         self.find(run).save(name=name.strip())
 
     def pin(self, run: KeptRun | str, pinned: bool = True) -> None:
-        """Lay a run over the plots of others, or no longer."""
+        """Lay a run over the plots of others, or no longer.
+
+        Args:
+            run: The run, or its ID.
+            pinned: Whether it is laid over them.
+        """
         self.find(run).save(pinned=pinned)
 
     def unpin(self, run: KeptRun | str) -> None:
-        """Lay a run over other plots no longer."""
+        """Lay a run over other plots no longer.
+
+        Args:
+            run: The run, or its ID.
+        """
         self.pin(run, pinned=False)
 
     def remove(self, run: KeptRun | str) -> None:
         """Delete a run's two files, and its folder if nothing else is in it.
 
         One that is still being trained goes on, unkept.
+
+        Args:
+            run: The run, or its ID.
 
         Raises:
             ValueError: If there is no such run.

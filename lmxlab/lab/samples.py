@@ -45,8 +45,8 @@ class Samples(Shown, Callback):
         every: Steps between two renewals; the first comes before training.
 
     Attributes:
-        seen: Step to its samples as ``write`` returned them, but with each text a pair
-            (text, verdict).
+        seen (dict[int, Any]): Step to its samples as ``write`` returned them, but with
+            each text a pair (text, verdict).
 
     Raises:
         ValueError: If ``every`` is below 1.
@@ -71,7 +71,7 @@ class Samples(Shown, Callback):
         judge: Callable[..., Any],
         every: int = 50,
     ) -> None:
-        """Nothing is sampled yet."""
+        """Build the pane; nothing is sampled yet."""
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
         self.write = write
@@ -96,6 +96,9 @@ class Samples(Shown, Callback):
     def watch(self, model: nn.Module) -> "Samples":
         """Sample from this model once its run begins; until then from the one before.
 
+        Args:
+            model: The model that ``write`` is called with.
+
         Returns:
             The pane, to be passed on as a callback.
         """
@@ -108,7 +111,11 @@ class Samples(Shown, Callback):
         self._renew(0)
 
     def needs_weights(self, step: int) -> bool:
-        """Return whether the pane is renewed after this step."""
+        """Return whether the pane is renewed after a step.
+
+        Args:
+            step: Number of the step, from 1.
+        """
         return step % self.every == 0
 
     def on_step_end(self, step: int, metrics: Record) -> None:

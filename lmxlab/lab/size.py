@@ -11,9 +11,9 @@ def by_size(*, smoke: T, laptop: T, full: T) -> T:
     """Pick a value by the environment variable ``LMXLAB_SIZE``, ``laptop`` by default.
 
     Args:
-        smoke: For a check that everything runs; results are not yet true.
-        laptop: For two CPU cores and a minute.
-        full: For a GPU, or patience.
+        smoke: Value for a check that everything runs; results are not yet true.
+        laptop: Value for two CPU cores and a minute.
+        full: Value for a GPU, or patience.
 
     Returns:
         One of the three.

@@ -29,13 +29,13 @@ MAX_DEPTH = 20
 
 
 def literal(value: Any, needs: Needs, depth: int = 0) -> str | None:
-    """Return an expression that makes an equal value, as it is now.
+    """Return an expression that makes an equal value, None if there is none.
 
     Args:
         value: Numbers, texts, containers of them, enums, paths, frozen dataclasses,
             small arrays.
         needs: Gets the classes that the expression names, and ``numpy`` or ``mlx``.
-        depth: Containers around it.
+        depth: Number of containers around the value.
 
     Example:
         >>> literal({"rates": [0.1, float("inf")]}, {})
@@ -135,7 +135,7 @@ def can_import(path: str) -> bool:
     """Whether another Python process, started here, would find a module.
 
     Args:
-        path: Of a module that is loaded.
+        path: Full name of a module that is loaded.
 
     Example:
         >>> can_import("mlx.nn"), can_import("__main__")
@@ -232,7 +232,7 @@ def defined_name(source: str) -> str:
     r"""Return the name of the function or class that a statement defines.
 
     Args:
-        source: From :func:`source_of`.
+        source: What :func:`source_of` returned.
 
     Example:
         >>> defined_name("@cache\ndef f(): ...")
@@ -261,7 +261,7 @@ def defining_line(name: str, variables: Mapping[str, Any]) -> str | None:
 
     Args:
         name: The variable.
-        variables: The notebook's.
+        variables: The notebook's variables, with its cells' sources under ``In``.
 
     Returns:
         The last such statement outside of loops and branches, or None if the variable
@@ -349,8 +349,8 @@ def submodules(source: str, name: str, path: str) -> set[str]:
 
     Args:
         source: The code.
-        name: The module's name in it.
-        path: The module's own.
+        name: The module's name in that code.
+        path: The module's full name.
 
     Example:
         >>> import mlx.utils

@@ -39,7 +39,7 @@ def status_line(
     (see :mod:`lmxlab.lab.page`), and shown when they are three or more.
 
     Args:
-        state: One of a driver's six words.
+        state: The driver's state, such as ``running``.
         data: What its ``data-`` attributes say; ``step`` is one of them.
         parts: What it says besides, name to text.
         total: Steps of the whole run; 0 if that is not known.
@@ -68,13 +68,13 @@ def status_line(
 
 
 class Announcer:
-    """Says when a screen reader is to hear the status: rarely.
+    """Decides when a screen reader is to hear the status: rarely.
 
     At each change of the state; while it runs, after each tenth of the way, and no
     sooner than a few seconds after the last time.
 
     Args:
-        clock: What time it is, in seconds.
+        clock: Returns the time in seconds.
 
     Example:
         >>> now = iter([0.0, 1.0, 9.0])
@@ -88,7 +88,7 @@ class Announcer:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing has been said."""
+        """Start as if nothing had been said yet."""
         self._clock = clock
         self._said: tuple[str, int] = "idle", 0
         self._then = 0.0
@@ -97,10 +97,10 @@ class Announcer:
         """Return what is to be said now, or None.
 
         Args:
-            state: One of a driver's six words.
+            state: The driver's state, such as ``running``.
             step: Steps done.
             total: Steps of the whole run; 0 if that is not known.
-            numbers: What else there is to say.
+            numbers: Words to add, such as ``loss 3.1, ETA 20 s``.
         """
         tenth = TENTHS * step // total if total and state == "running" else 0
         if (state, tenth) == self._said:

@@ -47,10 +47,10 @@ MARGIN = 4  # of a widget, left and right together
 class RunTable(Shown):
     """A table of runs.
 
-    What is done in it is done to the store, if there is one, and then told.
+    Each change is made in the store, if there is one; then its callback is called.
 
     Args:
-        source: A store, or runs.
+        source: The store whose runs are shown, or the runs themselves.
         on_pin: Called with a run and whether it is to be laid over the plot.
         on_remove: Called with a run that was removed.
         on_rename: Called with a run and its new name.
@@ -59,12 +59,13 @@ class RunTable(Shown):
             it there are no export buttons.
         on_code: Called with a run; returns its script, which is shown to be copied. By
             default :meth:`lmxlab.lab.kept.KeptRun.script`.
-        exports: The kinds of export that have a button.
-        experiment: Show the runs of this one alone.
+        exports: The kinds of export that have a button; all four by default.
+        experiment: Name of the only experiment whose runs are shown; None for all.
 
     Attributes:
-        box: The widget.
-        colours: Run ID to the CSS colour of its curve, shown beside its numbers.
+        box (ipywidgets.VBox): The widget.
+        colours (Mapping[str, str]): Run ID to its curve's colour in CSS, which is
+            shown beside its numbers.
 
     Example:
         >>> from lmxlab.training.config import TrainConfig
@@ -88,13 +89,11 @@ class RunTable(Shown):
         experiment: str | None = None,
     ) -> None:
         """Build the widgets and show the runs."""
-        self.source = source
-        self.experiment = experiment
+        self.source, self.experiment = source, experiment
         self.colours: Mapping[str, str] = {}
         self.rows: dict[str, Row] = {}
         self._told = {"pin": on_pin, "remove": on_remove, "rename": on_rename}
-        self._on_export = on_export
-        self._on_code = on_code
+        self._on_export, self._on_code = on_export, on_code
         self._shown: Any = None
         others = [(about[0], key) for key, about in COLUMNS.items()]
         self.sort = widgets.Dropdown(
@@ -171,7 +170,7 @@ class RunTable(Shown):
         """Return a run's numbers as HTML.
 
         Args:
-            run: The run.
+            run: One whose summary has the table's columns.
         """
         summary, cells = run.summary(), []
         for key, (words, unit, write) in COLUMNS.items():
@@ -187,12 +186,12 @@ class RunTable(Shown):
         return f'<div style="{GRID}">{first}{"".join(cells)}</div>'
 
     def act(self, what: str, run: KeptRun, *args: Any) -> None:
-        """Do something to a run, in the store too, and tell of it.
+        """Change a run in the store, then call what the table was given for that.
 
         Args:
             what: ``pin``, ``rename`` or ``remove``.
-            run: The run.
-            *args: The pin, or the name.
+            run: The run to change.
+            *args: For ``pin`` True or False, for ``rename`` the new name.
         """
         for row in self.rows.values():
             row.arm(False)
@@ -211,7 +210,7 @@ class RunTable(Shown):
         """Show a run's script, to be copied.
 
         Args:
-            run: The run.
+            run: One that was kept with a recipe; else a sentence says why not.
         """
         try:
             text = run.script() if self._on_code is None else self._on_code(run)
@@ -309,25 +308,26 @@ class RunTable(Shown):
 class Row:
     """One run's widgets.
 
+    Args:
+        table: The table that is told of each click.
+        run: The run to show; an attribute too.
+
     Attributes:
-        run: The run.
-        pin: The checkbox that lays its curve over the plot.
-        name: Its name, to be edited.
-        numbers: Its summary.
-        code: The button that shows its script.
-        remove: The button that deletes it, when clicked twice.
+        pin (ipywidgets.Checkbox): Whether the run's curve lies over the plot.
+        name (ipywidgets.Text): The run's name, to be edited.
+        numbers (ipywidgets.HTML): The run's summary.
+        code (ipywidgets.Button): Shows the run's script.
+        remove (ipywidgets.Button): Deletes the run, when clicked twice.
     """
 
     def __init__(self, table: RunTable, run: KeptRun) -> None:
         """Build them, empty."""
-        self.table = table
-        self.run = run
+        self.table, self.run = table, run
         self.pin = widgets.Checkbox(
             indent=False, layout={**_WIDE, "width": wide(FIRST["overlay"])}
         )
         self.name = widgets.Text(
-            continuous_update=False,
-            layout={**_WIDE, "width": wide(FIRST["name"])},
+            continuous_update=False, layout={**_WIDE, "width": wide(FIRST["name"])}
         )
         self.numbers = widgets.HTML(layout=_WIDE)
         self.code = _button("Code", "lmx-run-code")
@@ -348,7 +348,7 @@ class Row:
         """Show the run as it is now.
 
         Args:
-            content: Its ID, name, pin and numbers.
+            content: Its ID, its name, whether it is pinned, its numbers as HTML.
         """
         run = self.run
         in_page = self.name.value, self.pin.value  # not so once the store refused it
@@ -379,7 +379,7 @@ class Row:
         """Let the next click on Remove count, or no longer.
 
         Args:
-            armed: Whether it counts.
+            armed: Whether the next click deletes the run.
         """
         words = "again to confirm" if armed else "twice"
         self.remove.tooltip = f"Delete {self.run.name} and its files: click {words}"

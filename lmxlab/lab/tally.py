@@ -20,8 +20,8 @@ def seconds_of(record: Record, first_calls: bool) -> float:
     """Return what a step adds to its run's training seconds.
 
     Args:
-        record: Its numbers.
-        first_calls: Whether tracing counts; if not, a step that was traced is free.
+        record: The step's record, with ``step_seconds``.
+        first_calls: Whether tracing counts; if not, a step that was traced adds 0.
 
     Example:
         >>> seconds_of({"step_seconds": 2.0, "first_call_seconds": 2.0}, False)
@@ -38,13 +38,13 @@ class Tally:
         first_calls: Whether first calls count in the training seconds.
 
     Attributes:
-        steps: Records taken in.
-        ms: Milliseconds of each timed step: first calls are left out.
-        rates: Tokens per second of each timed step.
-        ends: Training seconds at the end of each step.
-        losses: Of each step.
-        first_call_seconds: Of all first calls together.
-        eval_loss: The last one, or None.
+        steps (int): Records taken in.
+        ms (array): Milliseconds of each timed step: first calls are left out.
+        rates (array): Tokens per second of each timed step.
+        ends (array): Training seconds at the end of each step.
+        losses (array): Training loss of each step.
+        first_call_seconds (float): Seconds of all first calls together.
+        eval_loss (float | None): The last evaluation's loss.
 
     Example:
         >>> tally = Tally()
@@ -67,16 +67,16 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Of training until now."""
+        """Training seconds until now."""
         return self.ends[-1] if self.ends else 0.0
 
     def take(self, history: Sequence[Record], rounds: Sequence[int]) -> None:
-        """Take in what is new.
+        """Take in the records that are new.
 
         Args:
             history: All records of the run.
-            rounds: In which round each step was done; where it is too short, a round
-                is so many steps.
+            rounds: Number of the round in which each step was done. Steps beyond its
+                end are counted in rounds of five.
         """
         new = history[self.steps :]
         for place, record in enumerate(new, start=self.steps):
@@ -100,15 +100,15 @@ class Tally:
         return np.append(np.asarray(self._costs), self._median_of_turn())
 
     def median(self, values: array) -> float:  # type: ignore[type-arg]
-        """Return the median of ``ms`` or ``rates``.
+        """Return the median of ``ms`` or ``rates``, in its unit.
 
         Args:
-            values: One of them, not empty.
+            values: The tally's ``ms`` or ``rates``, not empty.
         """
         return float(np.median(np.asarray(values)))
 
     def tenths(self) -> tuple[float, float]:
-        """Return below and above which a tenth of the timed steps lie, in ms."""
+        """Return the 10th and the 90th percentile of a timed step, in ms."""
         low, high = np.quantile(np.asarray(self.ms), (0.1, 0.9))
         return float(low), float(high)
 

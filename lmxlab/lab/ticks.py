@@ -12,11 +12,11 @@ def set_scale(axes: Axes, name: str, log: bool, low: float, high: float) -> None
     """Bring limits and ticks of an axis up to date.
 
     Args:
-        axes: Of the plot.
-        name: ``x`` or ``y``.
+        axes: The plot's pair of axes.
+        name: Which of the two, ``x`` or ``y``.
         log: Whether it is logarithmic.
-        low: Where it begins.
-        high: Where it ends.
+        low: Value where it begins.
+        high: Value where it ends.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -58,9 +58,9 @@ def short_number(x: float, top: float, apart: float) -> str:
     """Return the text of a tick: 0.25, 1500, 20k, 3e-4.
 
     Args:
-        x: The number.
-        top: The largest of the axis, which decides on the unit.
-        apart: From tick to tick, which decides on the decimals.
+        x: Value at the tick.
+        top: Largest value of the axis, which decides between 20000 and 20k.
+        apart: Distance from tick to tick, which decides on the decimals.
 
     Example:
         >>> short_number(5000, top=20_000, apart=5000), short_number(3e-4, 3e-4, 1e-4)

@@ -28,12 +28,12 @@ class Findings:
     """The numbers of a comparison; :class:`.Comparison` puts them in words.
 
     Attributes:
-        results: Label to run.
+        results: Label to the run's result.
         baseline: What the others are compared with; the first when left out.
         rounds: Label to the round in which each step was done.
         failures: Label to what ended that run; the others went on.
-        memory: Label to the most bytes that it used in a step.
-        seconds: Of training that each was to have, when time was the budget.
+        memory: Label to the most bytes that the run used in a step.
+        seconds: Training seconds that each was to have, when time was the budget.
         first_calls: Whether first calls count in these seconds.
 
     Example:
@@ -70,7 +70,7 @@ class Findings:
 
     @property
     def timings(self) -> dict[str, Timing]:
-        """Label to timing, of those that have done enough steps."""
+        """Label to timing, of the runs with two or more timed steps."""
         found = {}
         for name, run in self.results.items():
             if len((tally := self.tally(name)).ms) < 2:
@@ -83,7 +83,11 @@ class Findings:
         return found
 
     def tally(self, name: str) -> Tally:
-        """Return a run's numbers, up to date; only its new records are looked at."""
+        """Return a run's numbers, up to date; only its new records are looked at.
+
+        Args:
+            name: The run's label.
+        """
         history = self._run(name).history
         tally = self._tallies.get(name)
         if tally is None or tally.steps > len(history):
@@ -93,20 +97,29 @@ class Findings:
 
     @property
     def largest_difference(self) -> float:
-        """Largest difference of the losses at any step; 0 is bit for bit."""
+        """Largest difference of losses at one step; 0: all are equal, bit for bit."""
         curves = [run.losses for run in self.results.values() if run.losses]
         steps = zip(*curves, strict=False)
         return max((max(losses) - min(losses) for losses in steps), default=0.0)
 
     def equality(self, one: str, other: str) -> Equality:
-        """Compare the losses of two runs, step by step."""
+        """Compare the losses of two runs, step by step.
+
+        Args:
+            one: Label of a run.
+            other: Label of another run.
+        """
         histories = self._run(one).history, self._run(other).history
         known = self._equal.get((one, other), Equality(0, 0.0, None))
         found = self._equal[one, other] = known.after(*histories)
         return found
 
     def ratio(self, slow: str, fast: str) -> Ratio:
-        """Compare the throughput of two runs, round by round.
+        """Return how many times as fast one run is as another, round by round.
+
+        Args:
+            slow: Label of the run to divide by.
+            fast: Label of the run whose throughput is divided.
 
         Raises:
             ValueError: If they share no round of timed steps.
@@ -123,13 +136,27 @@ class Findings:
         return ratios[np.isfinite(ratios)]
 
     def speedup(self, slow: str, fast: str) -> float:
-        """Return how many times as fast ``fast`` is: the median over the rounds."""
+        """Return how many times as fast one run is as another.
+
+        Args:
+            slow: Label of the run to divide by.
+            fast: Label of the run whose throughput is divided.
+
+        Returns:
+            Median of the rounds' ratios.
+        """
         return self.ratio(slow, fast).value
 
     def break_even(self, slow: str, fast: str) -> float:
-        """Return after how many steps ``fast`` has earned back its first call.
+        """Return after how many steps one run has earned back its first call.
 
-        It is 0 if that was no dearer, and ``inf`` if its steps are not cheaper.
+        Args:
+            slow: Label of the run without that cost.
+            fast: Label of the run that earns it back.
+
+        Returns:
+            Steps: 0 if its first call was no dearer, ``inf`` if its steps are not
+            cheaper.
         """
         before, after = self.tally(slow), self.tally(fast)
         cost = after.first_call_seconds - before.first_call_seconds
@@ -140,11 +167,25 @@ class Findings:
         return cost / saved if saved > 0 else math.inf
 
     def verdict(self, name: str) -> str:
-        """Say in a sentence how fast a run was against the baseline, and since when."""
+        """Return a sentence: how fast a run was against the baseline, and since when.
+
+        Args:
+            name: The run's label.
+        """
         return self.against(self.names[0], name)[2]
 
     def against(self, base: str, name: str) -> tuple[str, str, str]:
-        """Return how many times as fast, since when, and both in a sentence."""
+        """Compare two runs in words.
+
+        Args:
+            base: Label of the run to compare with.
+            name: Label of the run that is compared.
+
+        Returns:
+            How many times as fast it is, such as ``1.90 (1.70 to 2.10)``; from which
+            step it is ahead, such as ``after 12 steps``; and a sentence with both. A
+            dash stands for what cannot be said.
+        """
         timings = {n: t for n, t in self.timings.items() if n in (base, name)}
         if name == base:
             return "1", "–", f"{name} is the baseline."
@@ -182,7 +223,11 @@ class Findings:
         return str(ratio), cell, f"{said}."
 
     def failure(self, name: str) -> str:
-        """Say after how many steps a run failed, and why."""
+        """Return words that say after how many steps a run failed, and why.
+
+        Args:
+            name: The run's label.
+        """
         steps = len(self.results[name].history) if name in self.results else 0
         error = self.failures[name]
         what = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
@@ -190,13 +235,17 @@ class Findings:
 
     @property
     def common_seconds(self) -> float:
-        """Training seconds that all have had, but for those that failed."""
+        """Training seconds that each run has had; those that failed do not count."""
         going = [name for name in self.results if name not in self.failures]
         least = min((self.tally(name).seconds for name in going), default=0.0)
         return least if self.seconds is None else min(least, self.seconds)
 
     def losses_at(self, seconds: float) -> dict[str, LossAt]:
-        """Return the smoothed loss of each run that has trained for so long."""
+        """Return the smoothed loss of each run at a time, by label.
+
+        Args:
+            seconds: Training seconds; a run that has had fewer is left out.
+        """
         tallies = {name: self.tally(name) for name in self.results}
         return {
             name: LossAt.of(tally.ends, tally.losses, seconds)

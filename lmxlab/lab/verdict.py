@@ -15,11 +15,11 @@ _LOOKS = {
 
 
 def verdict_text(state: State, message: str) -> str:
-    """Say it in plain text.
+    """Return a verdict in plain text.
 
     Args:
         state: ``"right"``, ``"wrong"`` or ``"open"``, which is not answered.
-        message: What there is to say.
+        message: The sentence after the sign.
 
     Returns:
         The sign and the message.
@@ -32,11 +32,11 @@ def verdict_text(state: State, message: str) -> str:
 
 
 def verdict_html(state: State, message: str) -> str:
-    """Say it for a page, in its own text colour, so for a light and a dark theme.
+    """Return a verdict as HTML, in the page's text colour: for light and dark themes.
 
     Args:
         state: ``"right"``, ``"wrong"`` or ``"open"``, which is not answered.
-        message: What there is to say: text, and not markup.
+        message: The sentence after the sign, as text: markup in it is escaped.
 
     Returns:
         One element, of class ``lmx-verdict``, that screen readers announce.

@@ -19,9 +19,9 @@ class View:
             <lmxlab.lab.chart.Chart>` names them.
 
     Attributes:
-        box: The row of controls, of class ``lmx-view``.
-        controls: Name to widget.
-        text: The exact values that are shown, as a sentence; empty without.
+        box (ipywidgets.Box): The row of controls, of class ``lmx-view``.
+        controls (dict[str, ipywidgets.Widget]): Name to widget.
+        text (str): The exact values that are shown, as a sentence; empty if none are.
 
     Example:
         >>> seen = []
@@ -68,10 +68,10 @@ class View:
         self.box.add_class("lmx-view")
 
     def read(self, place: str, values: Mapping[str, float]) -> None:
-        """Show exact values; none hides them.
+        """Show exact values beside the controls; an empty mapping hides them.
 
         Args:
-            place: Where on the x axis, with its unit.
+            place: Place on the x axis, with its unit.
             values: Label to value.
         """
         spoken = ", ".join(f"{label} {value:.5g}" for label, value in values.items())

@@ -118,7 +118,7 @@ def patience(
     """Draw evaluations, the best of them, and the wait until the run was stopped.
 
     Args:
-        steps: When the evaluations were.
+        steps: Steps at which the evaluations were.
         losses: What they gave, in nats.
         best: The step of the lowest.
         stopped: The step at which the run was stopped.

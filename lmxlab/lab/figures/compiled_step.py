@@ -11,8 +11,8 @@ def recording(operations: int = 5, fused: int = 2, steps: int = 4) -> Figure:
     """Draw eager and compiled steps as time lines of Python and operations.
 
     Args:
-        operations: Of one eager step.
-        fused: Of one compiled step.
+        operations: Number of operations of one eager step.
+        fused: Number of operations of one compiled step.
         steps: How many steps to draw.
 
     Returns:

@@ -92,7 +92,7 @@ def at_temperatures(
     """Plot a distribution at several temperatures, with its entropy.
 
     Args:
-        probs: At temperature 1, all above 0.
+        probs: Probabilities at temperature 1, all above 0.
         temperatures: Above 0.
 
     Returns:

@@ -63,7 +63,7 @@ def reward_to_loss(beta: float = 0.5, margin: float = 3.0) -> Figure:
 
     Args:
         beta: The scale of the rewards.
-        margin: In nats; marked on the curves.
+        margin: A margin in nats, marked on the curves.
 
     Returns:
         The figure; :func:`lmxlab.lab.picture` shows it.

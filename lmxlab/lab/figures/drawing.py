@@ -78,15 +78,15 @@ def box(
     """Draw a box with words in its middle.
 
     Args:
-        axes: Of a sketch.
+        axes: Axes from :func:`sketch`.
         x: Its left edge.
         y: Its lower edge.
-        width: Of the box.
-        height: Of the box.
-        words: In its middle; lines are separated by a line feed.
-        colour: Of its edge, and faintly of its inside; the lab's first by default.
+        width: Width of the box.
+        height: Height of the box.
+        words: Text in its middle; lines are separated by a line feed.
+        colour: Colour of its edge, and faintly of its inside.
         fill: How much of the colour the inside takes, from 0 to 1.
-        size: Of the words, in points; 9 by default.
+        size: Font size of the words, in points.
         dashed: Whether the edge is dashed: for what is optional or not there.
 
     Example:
@@ -123,10 +123,10 @@ def arrow(
     """Draw an arrow.
 
     Args:
-        axes: Of a sketch.
-        start: Where it begins, x and y.
-        end: Where its head is.
-        colour: Of the arrow; a grey that shows on white and on black by default.
+        axes: Axes from :func:`sketch`.
+        start: Place where it begins, x and y.
+        end: Place of its head, x and y.
+        colour: Colour of the arrow.
         bend: 0 for a straight one; the share of its length that it bows to the side.
         dashed: Whether its line is dashed.
 
@@ -165,11 +165,11 @@ def say(
     """Write words, vertically centred on a height.
 
     Args:
-        axes: Of a sketch.
+        axes: Axes from :func:`sketch`.
         x: Their middle, or their left or right end.
         y: Their middle.
         words: What to write.
-        size: In points; 9 by default.
+        size: Font size in points.
         align: ``"center"``, ``"left"`` or ``"right"``.
         bold: Whether they are a title.
 

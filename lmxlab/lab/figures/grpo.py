@@ -140,7 +140,7 @@ def slope_at_zero(
         moves: How far a logit has been moved from where it was when sampling, 0 among
             them.
         losses: The loss there.
-        slope: Of the loss at 0.
+        slope: Slope of the loss at 0.
 
     Returns:
         The figure; :func:`lmxlab.lab.picture` shows it.

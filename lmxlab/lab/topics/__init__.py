@@ -72,7 +72,7 @@ def section(exercises: Sequence[Exercise]) -> list[Cell]:
     """Make the cells of the section "Exercises".
 
     Args:
-        exercises: In their order.
+        exercises: The exercises, in the order of the notebook.
 
     Returns:
         The heading and four cells for each exercise, the first in the heading's cell.
