@@ -42,7 +42,14 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(width, width, bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Mix each token of ``x``, (B, T, d_model), with those before it."""
+        """Mix each token with those before it.
+
+        Args:
+            x: Activations (B, T, d_model).
+
+        Returns:
+            Activations of the same shape.
+        """
         batch, length, width = x.shape
         q, k, v = (
             project(x).view(batch, length, self.heads, -1).transpose(1, 2)
@@ -79,7 +86,14 @@ class FeedForward(nn.Module):
         self.gelu = config.ffn == "gelu"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map ``x``, (B, T, d_model), to the same shape."""
+        """Transform each token by itself.
+
+        Args:
+            x: Activations (B, T, d_model).
+
+        Returns:
+            Activations of the same shape.
+        """
         hidden = self.up_proj(x)
         hidden = F.gelu(hidden) if self.gelu else F.relu(hidden).square()
         y: torch.Tensor = self.down_proj(hidden)
@@ -101,7 +115,14 @@ class Block(nn.Module):
         self.ffn_norm = _norm(config)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Transform activations ``x``, (B, T, d_model)."""
+        """Transform activations.
+
+        Args:
+            x: Activations (B, T, d_model).
+
+        Returns:
+            Activations of the same shape.
+        """
         x = x + self.attention(self.attention_norm(x))
         y: torch.Tensor = x + self.ffn(self.ffn_norm(x))
         return y
@@ -117,7 +138,7 @@ class TorchModel(nn.Module):
     """A pre-norm, tied language model whose parameters have the names of ours.
 
     Args:
-        config: Of :class:`~lmxlab.models.base.LanguageModel`.
+        config: The config of the :class:`~lmxlab.models.base.LanguageModel`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
