@@ -47,7 +47,7 @@ class Report:
     """All findings, in the order in which they are shown.
 
     Attributes:
-        findings: One for each line of the report.
+        findings: What was found, one for each line of the report.
 
     Example:
         >>> report = Report([Finding("BLAS", "slow", "Install one.", broken=True)])
