@@ -205,8 +205,8 @@ class Plot:
         self._fit(self.log_y and min([*lows, *self.references.values(), 1.0]) > 0)
         log, _, top = self._limits
         high = max((curve.extremes()[1] for curve in self._curves()), default=0.0)
-        beyond = high > (10**top if log else top)
-        self._cut = f"cut off; highest: {high:,.{0 if high > 99 else 2}f}" * beyond
+        said = f"cut off; highest: {high:,.{0 if high > 99 else 2}f}"
+        self._cut = said if high > (10**top if log else top) else ""
         return (
             self.label, self._limits, self.x, self.x_end,
             self.log_x and self._x_start(), self.log_y,

@@ -161,6 +161,11 @@ def test_the_limits_hold_the_references():
     assert low < 0.5 < 6.0 < high
 
 
+def test_references_may_be_numbers_of_numpy():
+    made = plot(curve([3.0, 2.0]), references={"floor": np.float64(0.5)})
+    assert made.png()[:4] == b"\x89PNG"
+
+
 @pytest.mark.parametrize("log", [False, True])
 def test_a_spike_that_is_cut_off_is_said_with_its_height(log):
     values = [0.5 + (step % 3) / 10 for step in range(200)]
