@@ -35,7 +35,7 @@ extensions = [
     "picture_words",
     "recorded",
     "settings",
-    "short_types",
+    "signatures",
     "sources",
 ]
 
@@ -68,20 +68,20 @@ myst_dmath_double_inline = True
 
 autodoc_default_options = {
     "members": True,
-    "show-inheritance": True,
+    "special-members": "__init__, __call__",  # those that have a docstring
     "ignore-module-all": True,
     "member-order": "bysource",
 }
 autodoc_inherit_docstrings = False
 autodoc_mock_imports = ["torch"]  # an extra that the book does without
 autodoc_typehints_format = "short"
-autodoc_class_signature = "separated"
 autodoc_preserve_defaults = True  # as in the source: not <built-in function print>
 default_role = "code"
 highlight_language = "none"  # what docstrings set apart are formulas, mostly
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 1  # but what fits into a line: signatures.py
 napoleon_use_ivar = True
 napoleon_use_rtype = False  # "Returns:" begins with a shape or a sentence, not a type
 nitpicky = True

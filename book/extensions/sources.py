@@ -36,16 +36,8 @@ def tidy(
         context["body"] = head.replace(".", ".<wbr>") + end + body
 
 
-def without_new(
-    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
-) -> bool | None:
-    """Leave out what Python generates to build a named tuple."""
-    return True if name == "__new__" else None
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Run before viewcode collects its pages."""
     app.connect("html-collect-pages", colour, priority=400)
     app.connect("html-page-context", tidy)
-    app.connect("autodoc-skip-member", without_new)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
