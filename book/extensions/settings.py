@@ -2,9 +2,13 @@
 
 import dataclasses
 import inspect
+import math
 from typing import Any
 
 from sphinx.application import Sphinx
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def table_of(cls: type) -> list[str]:
@@ -20,7 +24,7 @@ def table_of(cls: type) -> list[str]:
     known = [field for field in fields if "help" in field.metadata]
     if not known:
         return []
-    lines = [".. list-table::", "   :header-rows: 1", ""]
+    lines = [".. list-table::", "   :header-rows: 1", "   :class: lmx-settings", ""]
     for row in [["setting", "default", "legal", "what it is"], *map(_row, known)]:
         lines += [
             f"   {'* -' if not n else '  -'} {cell}" for n, cell in enumerate(row)
@@ -30,23 +34,54 @@ def table_of(cls: type) -> list[str]:
 
 def _row(field: Any) -> list[str]:
     about = field.metadata
-    legal = ", ".join(f"``{choice}``" for choice in about["choices"] or ())
+    legal = ", ".join(f"``{choice!r}``" for choice in about["choices"] or ())
     if about["bounds"]:
-        low, high = map(_number, about["bounds"])
-        legal = f"{'(' if about['exclusive_min'] else '['}{low}, {high}]"
+        legal = interval(*about["bounds"], open_below=about["exclusive_min"])
     live = " Acts on a running model." if about["live"] else ""
-    return [f"``{field.name}``", f"``{field.default!r}``", legal, about["help"] + live]
+    return [
+        f"``{field.name}``",
+        default_of(field.default),
+        legal,
+        about["help"] + live,
+    ]
+
+
+def default_of(value: Any) -> str:
+    """Return a default; of a nested configuration only its name, which has a table."""
+    if dataclasses.is_dataclass(value):
+        cls = type(value)
+        return f":class:`{cls.__name__}() <{cls.__module__}.{cls.__qualname__}>`"
+    return f"``{value!r}``"
+
+
+def interval(low: float, high: float, *, open_below: bool = False) -> str:
+    """Return what lies between two bounds, as a book on mathematics writes it.
+
+    Args:
+        low: The smallest legal number; with ``open_below``, the largest that is not.
+        high: The largest legal number. An infinite bound is itself not legal.
+        open_below: Whether the lower bound is left out.
+    """
+    begin = "(" if open_below or math.isinf(low) else "["
+    end = ")" if math.isinf(high) else "]"
+    return f"{begin}{_number(low)},{NO_BREAK}{_number(high)}{end}"
 
 
 def _number(value: float) -> str:
-    """Write a bound as a person would: 2**20 rather than 1.04858e+06."""
+    """Write a bound as a person would: 2²⁰ rather than 1.04858e+06."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     if isinstance(value, int) and value > 10_000:
-        power = value.bit_length() - 1
-        near = {2**power: "", 2 ** (power + 1) - 1: " - 1"}
-        if value in near:
-            return f"2**{power + bool(near[value])}{near[value]}"
+        power = (value + 1).bit_length() - 1
+        for less, said in ((0, ""), (1, f"{NO_BREAK}−{NO_BREAK}1")):
+            if value == 2**power - less:
+                return f"2{str(power).translate(RAISED)}{said}"
         return f"{value:,}"
-    return f"{value:g}"
+    digits, _, power = f"{value:g}".partition("e")
+    if power:
+        ten = f"10{str(int(power)).translate(RAISED)}"
+        return ten if digits == "1" else f"{digits} × {ten}"
+    return digits.replace("-", "−")
 
 
 def add_table(
@@ -57,16 +92,7 @@ def add_table(
         lines += table_of(obj)
 
 
-def silence_tuples(
-    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
-) -> None:
-    """Leave out what Python itself writes about the fields of a named tuple."""
-    if lines and lines[0].startswith("Alias for field number"):
-        lines[:] = []
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Run after napoleon has read the sections."""
     app.connect("autodoc-process-docstring", add_table, priority=600)
-    app.connect("autodoc-process-docstring", silence_tuples, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
