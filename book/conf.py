@@ -30,6 +30,7 @@ extensions = [
     # MathJax as files in the build, in place of a content delivery network.
     "sphinx-mathjax-offline",
     "myst_nb",
+    "breaks",
     "formulas",
     "light_pages",
     "picture_words",
@@ -107,7 +108,7 @@ html_title = "lmxlab"
 html_static_path = ["static"]
 html_favicon = "static/favicon.svg"
 html_css_files = ["book.css"]
-html_js_files = ["recorded.js"]
+html_js_files = ["recorded.js", "scrolling.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_last_updated_fmt = None
