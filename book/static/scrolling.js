@@ -13,7 +13,7 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   });
   const boxes = document.querySelectorAll(
-    ".bd-article :is(table, pre, .cell_output, div.math)",
+    ".bd-article :is(table, pre, .cell_output, .lmx-panel, div.math)",
   );
   boxes.forEach((box) => seen.observe(box));
 
