@@ -125,7 +125,7 @@ class Compare(Controls):
             display(Markdown(table)) if in_notebook() else print(table, end="")
 
     def describe(self) -> str:
-        """Say in a few lines where the comparison stands."""
+        """Return a few lines that say where the comparison stands."""
         first, *others = self.variants
         names = f"{first} against {', '.join(others)}"
         if self.comparison is None or not self.comparison.names:

@@ -76,7 +76,7 @@ class Comparison(Findings):
         return f'{STYLE}<table class="lmx-table">{body}</table>'
 
     def summary(self) -> str:
-        """Say what came out, and what this run cannot show, in a line for each run."""
+        """Return what came out, and what this run cannot show, a line for each run."""
         base, *others = self.names or [""]
         speeds = [self.verdict(name) for name in others if name in self.results]
         said = [f"{name} {self.failure(name)}." for name in self.failures]

@@ -84,9 +84,10 @@ def box(
         width: Width of the box.
         height: Height of the box.
         words: Text in its middle; lines are separated by a line feed.
-        colour: Colour of its edge, and faintly of its inside.
+        colour: Colour of its edge, and faintly of its inside; the lab's first by
+            default.
         fill: How much of the colour the inside takes, from 0 to 1.
-        size: Font size of the words, in points.
+        size: Font size of the words, in points; 9 by default.
         dashed: Whether the edge is dashed: for what is optional or not there.
 
     Example:
@@ -126,7 +127,7 @@ def arrow(
         axes: Axes from :func:`sketch`.
         start: Place where it begins, x and y.
         end: Place of its head, x and y.
-        colour: Colour of the arrow.
+        colour: Colour of the arrow; a grey that shows on white and on black by default.
         bend: 0 for a straight one; the share of its length that it bows to the side.
         dashed: Whether its line is dashed.
 
@@ -169,7 +170,7 @@ def say(
         x: Their middle, or their left or right end.
         y: Their middle.
         words: What to write.
-        size: Font size in points.
+        size: Font size in points; 9 by default.
         align: ``"center"``, ``"left"`` or ``"right"``.
         bold: Whether they are a title.
 
