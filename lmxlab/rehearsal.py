@@ -60,7 +60,9 @@ def compile_ahead(name: str, compute: Callable[[], object]) -> int:
     count = 0
     try:
         mark.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix="rehearsal-") as scratch:
+        with tempfile.TemporaryDirectory(
+            dir=cache, prefix="rehearsal-", ignore_cleanup_errors=True
+        ) as scratch:
             stage = Path(scratch)
             _write_compiler(stage, cache, done.compiler)
             _rehearse(stage, compute)

@@ -106,7 +106,7 @@ class KeptRun:
 
         Returns:
             ``loss`` and ``eval_loss`` (the last ones), ``tokens_per_second``
-            (median, first calls left out), ``peak_memory`` (MB), ``seconds`` (of
+            (median, first calls left out), ``peak_memory`` (MiB), ``seconds`` (of
             training, first calls included), ``steps``, and ``traces``.
         """
         kept: dict[str, Any] | None = self.about.get("summary")
@@ -148,7 +148,7 @@ class KeptRun:
         Args:
             records: The whole history so far, e.g. ``trainer.history``.
             traces: Times that Python entered the step; by default, first calls.
-            peak_memory: Most memory that the run has used so far, in MB.
+            peak_memory: Most memory that the run has used so far, in MiB.
 
         Raises:
             ValueError: If the run was begun elsewhere, or the history is shorter than

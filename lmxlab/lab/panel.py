@@ -294,7 +294,7 @@ class Panel(Controls):
             "lr": f"{self._last['learning_rate']:.2e}",
             "tokens/s": f"{speed:,}" if speed else "first call",
             "traces": f"{data['traces']}",
-            "memory": f"{mx.get_active_memory() / 2**20:.0f} MB",
+            "memory": f"{mx.get_active_memory() / 2**20:.0f} MiB",
         }
 
     def _data(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ COLUMNS: dict[str, tuple[str, str, Callable[[Any], str]]] = {
     "loss": ("final loss", "", "{:.4f}".format),
     "eval_loss": ("evaluation loss", "", "{:.4f}".format),
     "tokens_per_second": ("tokens/s", "median", "{:,.0f}".format),
-    "peak_memory": ("peak memory", "MB", "{:,.0f}".format),
+    "peak_memory": ("peak memory", "MiB", "{:,.0f}".format),
     "seconds": ("seconds", "training", "{:,.1f}".format),
     "steps": ("steps", "", "{:,}".format),
     "traces": ("traces", "", "{:,}".format),
@@ -176,7 +176,7 @@ class RunTable(Shown):
         for key, (words, unit, write) in COLUMNS.items():
             value = summary[key]
             text = "–" if value is None else write(value)
-            words = f"{words} in {unit}" if unit == "MB" else words
+            words = f"{words} in {unit}" if unit == "MiB" else words
             heard = f'<span style="{UNSEEN}">{words} </span>'
             cells.append(f'<span title="{words}">{heard}{text}</span>')
         colour = html.escape(self.colours.get(run.id, "transparent"))

@@ -85,7 +85,7 @@ def test_every_column_can_be_sorted_by_and_says_so(store):
 def test_a_row_shows_the_summary(store):
     numbers = row(RunTable(store), "best").numbers.value
     assert words(numbers) == ["done", "1.0000", "–", "3", "98", "7.5", "3", "2"]
-    assert 'title="peak memory in MB"' in numbers
+    assert 'title="peak memory in MiB"' in numbers
     assert ">final loss </span>1.0000" in numbers  # for a screen reader
 
 
