@@ -87,6 +87,7 @@ class Chart:
         if max_gauges < 0:
             raise ValueError(f"max_gauges must be at least 0, got {max_gauges}")
         self.marks: list[tuple[int, str]] = []
+        self._move_began = 0
         self.frame_seconds = 0.0
         self._smoothing = 0.8
         self._runs = {
@@ -132,18 +133,22 @@ class Chart:
     def mark(self, step: int, text: str) -> None:
         """Mark where a setting was changed.
 
-        A change of the same setting at the same step, or soon after the last mark,
-        replaces its mark: a slider that is dragged leaves one.
+        A change of the same setting at the same step replaces its mark; so does one
+        soon after a move began that has the last mark: a dragged slider leaves one.
 
         Args:
             step: Updates done before the change acts.
             text: The setting's name, a space and its new value.
         """
         name, near = text.rpartition(" ")[0], max(3, self.total // 25)
+        moving, final = False, len(self.marks) - 1
         for place, (before, words) in reversed(list(enumerate(self.marks))):
-            last = place == len(self.marks) - 1
-            if words.rpartition(" ")[0] == name and step - before <= near * last:
+            soon = place == final and step - self._move_began <= near
+            if words.rpartition(" ")[0] == name and (before == step or soon):
+                moving |= soon
                 del self.marks[place]
+        if not moving:
+            self._move_began = step
         self.marks.append((step, text))
 
     def pin(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:

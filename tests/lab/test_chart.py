@@ -460,6 +460,13 @@ def test_marks_of_one_slider_merge_while_it_moves():
     ]
 
 
+def test_turned_again_and_again_a_setting_leaves_more_than_its_last_mark():
+    chart = filled(100)
+    for step in (50, 53, 56, 59):
+        chart.mark(step, f"learning_rate {step}")
+    assert chart.marks == [(53, "learning_rate 53"), (59, "learning_rate 59")]
+
+
 def test_of_a_setting_turned_twice_before_a_step_the_last_value_counts():
     chart = filled(100)
     for text in ("beta 1", "alpha 2", "beta 3", "clip 4", "alpha 5"):
