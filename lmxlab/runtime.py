@@ -12,10 +12,15 @@ before (BLAS) or while (compiler) MLX starts, so ``import lmxlab`` does them:
    compiled and eager steps stay equal bit for bit. MLX finds kernels by name, whatever
    the flags, so they go into a folder of this user's, keyed by processor and flags.
 
-On Metal and CUDA neither is needed and neither runs. A failure never stops the import:
-it is a line in ``preparation().notes``, which ``lmxlab doctor`` prints.
+And the C library is told to keep the memory that it gets back, up to half a GiB: MLX
+frees the arrays of a step one by one, and new pages for the next step cost a twentieth
+of it.
+
+On Metal and CUDA none is needed and none runs. A failure never stops the import: it is
+a line in ``preparation().notes``, which ``lmxlab doctor`` prints.
 
 Environment: ``LMXLAB_BLAS`` (``off``, or the path of a BLAS), ``LMXLAB_JIT`` (``off``),
+``LMXLAB_MALLOC`` (``off``: freed memory goes back to the system at once),
 ``LMXLAB_CACHE`` (a folder instead of ``~/.cache/lmxlab``), ``LMXLAB_AHEAD`` (``off``:
 kernels one by one, see :mod:`lmxlab.rehearsal`), ``LMXLAB_STREAMS`` (how many cores a
 large step may use; by default all).
@@ -46,6 +51,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CBLAS_SYMBOLS = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm")
+# Of glibc's malloc.h: M_TRIM_THRESHOLD, what is kept; M_MMAP_THRESHOLD, from which size
+# on a piece is a mapping of its own, which goes back at once.
+KEPT_MEMORY = {-1: 2**29, -3: 2**28}
 
 
 @dataclass
@@ -86,7 +94,7 @@ def prepare() -> Preparation:
     _preparation = done = Preparation(applies=_linux_cpu())
     if not done.applies:
         return done
-    for step in (_bind_blas, _bind_compiler):
+    for step in (_bind_blas, _bind_compiler, _keep_memory):
         try:
             step(done)
         except Exception as error:  # the import must survive any machine
@@ -259,6 +267,15 @@ def _bind_compiler(done: Preparation) -> None:
     os.environ["TMPDIR"] = str(cache)
     os.environ["PATH"] = f"{wrapper.parent}{os.pathsep}{original_path}"
     done.kernel_cache = str(cache)
+
+
+def _keep_memory(done: Preparation) -> None:
+    c = ctypes.CDLL(None)
+    if _switched_off("LMXLAB_MALLOC") or not hasattr(c, "mallopt"):  # musl has none
+        return
+    for parameter, size in KEPT_MEMORY.items():
+        if not c.mallopt(parameter, size):
+            done.notes.append(f"mallopt({parameter}, {size}) was refused.")
 
 
 def _find_compiler(path: str) -> str | None:

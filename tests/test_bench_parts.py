@@ -21,7 +21,7 @@ def test_the_operations_of_attention_are_the_models():
 def test_the_operations_of_the_feed_forward_are_the_models():
     ffn = CASE.model().blocks[0].ffn
     x = mx.random.normal((CASE.tokens, CASE.d_model))
-    found = parts._relu2(x @ ffn.up_proj.weight.T) @ ffn.down_proj.weight.T
+    found = parts.relu2(x @ ffn.up_proj.weight.T) @ ffn.down_proj.weight.T
     np.testing.assert_allclose(np.array(found), np.array(ffn(x)), atol=1e-5)
 
 

@@ -300,13 +300,37 @@ def test_python_keeps_its_temporary_folder(tmp_path):
     assert about(TMPDIR=str(tmp_path))["tempdir"] == str(tmp_path)
 
 
+# ----------------------------------------------------------------------------- memory
+
+NEW_PAGES = """
+import lmxlab, mlx.core as mx, resource
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for times in (2, 20):
+    before = faults()
+    for _ in range(times):
+        mx.eval(mx.ones(2**24))
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's mallopt")
+@pytest.mark.parametrize(("switch", "kept"), [("", True), ("off", False)])
+def test_freed_memory_is_used_again(switch, kept):
+    environment = clean_environment(LMXLAB_MALLOC=switch)
+    run = [sys.executable, "-c", NEW_PAGES]
+    printed = subprocess.run(run, env=environment, capture_output=True, text=True)
+    pages = 20 * 2**24 * 4 / os.sysconf("SC_PAGE_SIZE")
+    assert (int(printed.stdout) < pages / 10) == kept, printed.stderr
+
+
 # --------------------------------------------------------------------- other machines
 
 
 def prepared_elsewhere(monkeypatch) -> runtime.Preparation:
     """What prepare() would do here, had it not run yet; it must change nothing."""
     monkeypatch.setattr(runtime, "_preparation", None)
-    for step in ("_bind_blas", "_bind_compiler"):
+    for step in ("_bind_blas", "_bind_compiler", "_keep_memory"):
         monkeypatch.setattr(runtime, step, lambda done: pytest.fail("it was applied"))
     return runtime.prepare()
 

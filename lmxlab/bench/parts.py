@@ -10,13 +10,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 import math
 import statistics
-from typing import Any
+from typing import Any, cast
 
 from lmxlab import runtime
 from lmxlab.bench import cases, timing
 from lmxlab.bench.cases import Case
 from lmxlab.bench.plain import Worker, original_environment, plain_environment
+from lmxlab.core.activations import relu2
 from lmxlab.core.attention import Attention, attend, causal_mask
+from lmxlab.core.rotary import rotate
 from lmxlab.training.loss import target_log_probs
 from lmxlab.training.trainer import Trainer
 import mlx.core as mx
@@ -61,7 +63,7 @@ class Parts:
         self._add("attention: matrix products", layers, _products, x, *maps)
         self._add("attention: everything else", layers, _middle(attention), *rows)
         self._add("feed-forward: matrix products", layers, _two_products, x, up, down)
-        self._add("feed-forward: squared ReLU", layers, _relu2, hidden)
+        self._add("feed-forward: squared ReLU", layers, relu2, hidden)
         self._add(
             "norms",
             2 * layers + 1,
@@ -160,10 +162,6 @@ def _two_products(x: mx.array, up: mx.array, down: mx.array) -> mx.array:
     return (x @ up.T) @ down.T
 
 
-def _relu2(x: mx.array) -> mx.array:
-    return mx.square(mx.maximum(x, 0))
-
-
 def _middle(attention: Attention) -> Function:
     """Return what is between the projections: heads, rotation, softmax, values."""
 
@@ -171,7 +169,9 @@ def _middle(attention: Attention) -> Function:
         heads = [attention.n_heads, attention.n_kv_heads, attention.n_kv_heads]
         q, k, v = map(attention._heads, rows, heads)
         mask = causal_mask(q.shape[2])
-        out = attend(attention._rotate(q, 0), attention._rotate(k, 0), v, mask)
+        theta = cast(float, attention.rope_theta)  # as all models of the bench have
+        q, k = rotate(q, theta), rotate(k, theta)
+        out = attend(q, k, v, mask)
         return out.transpose(0, 2, 1, 3).reshape(rows[0].shape)
 
     return mixed

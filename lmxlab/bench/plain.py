@@ -40,7 +40,7 @@ def plain_environment() -> dict[str, str]:
     folder, which is where MLX puts them, others could exchange them.
     """
     environment = original_environment()
-    environment.update(LMXLAB_BLAS="off", LMXLAB_JIT="off")
+    environment.update(LMXLAB_BLAS="off", LMXLAB_JIT="off", LMXLAB_MALLOC="off")
     cache = runtime.preparation().kernel_cache
     if cache is not None:
         folder = Path(cache, "plain")

@@ -217,8 +217,11 @@ def step_vs_torch(effort: Effort) -> Result:
     known = CASES | (cases.GPU_CASES if on_gpu else {})
     results = {}
     with ExitStack() as stack:
+        # What lmxlab does for its own process is not done for PyTorch's.
+        tuned = {"library": original_environment()}
         workers = {
-            kind: stack.enter_context(Worker(original_environment())) for kind in kinds
+            kind: stack.enter_context(Worker(tuned.get(kind, plain_environment())))
+            for kind in kinds
         }
         if workers["torch"].ask("torch_is_on_gpu") != on_gpu:
             return {"reason": "PyTorch computes on another device than MLX here"}

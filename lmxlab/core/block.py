@@ -8,9 +8,7 @@ without warm-up tricks and is what GPT-2 and Llama use (Xiong et al. 2020,
 arXiv:2002.04745).
 """
 
-import functools
-
-from lmxlab import runtime
+from lmxlab.core.activations import gated_silu, gelu, relu2
 from lmxlab.core.attention import Attention, KVCache
 from lmxlab.core.config import BlockConfig
 import mlx.core as mx
@@ -33,34 +31,6 @@ def make_norm(config: BlockConfig) -> nn.Module:
     if config.norm == "layer_norm":
         return nn.LayerNorm(config.d_model, config.norm_eps, bias=config.bias)
     return nn.RMSNorm(config.d_model, config.norm_eps)
-
-
-def silu(x: mx.array) -> mx.array:
-    """Sigmoid linear unit, x / (1 + exp(-x)), the way that is fastest on this device.
-
-    Args:
-        x: Any real array.
-
-    Returns:
-        Array like ``x``.
-
-    Example:
-        >>> silu(mx.array([-1.0, 0.0, 100.0]))
-        array([-0.268941, 0, 100], dtype=float32)
-    """
-    if runtime.has_fused_attention():
-        fused: mx.array = nn.silu(x)
-        return fused
-    # MLX's sigmoid does not fuse with its gradient here: a sixth of a training step.
-    written_out: mx.array = _silu(x)
-    return written_out
-
-
-@functools.partial(mx.compile, shapeless=True)  # for sampling, which is not compiled
-def _silu(x: mx.array) -> mx.array:
-    # The floor keeps the gradient finite; below it 4e-18 x stands for 0.
-    decay = mx.exp(-mx.maximum(x.astype(mx.float32), -40.0))
-    return (x / (1 + decay)).astype(x.dtype)
 
 
 class FeedForward(nn.Module):
@@ -98,11 +68,11 @@ class FeedForward(nn.Module):
         """
         hidden = self.up_proj(x)
         if self.kind == "swiglu":
-            hidden = silu(self.gate_proj(x)) * hidden
+            hidden = gated_silu(self.gate_proj(x), hidden)
         elif self.kind == "gelu":
-            hidden = nn.gelu(hidden)
+            hidden = gelu(hidden)
         else:
-            hidden = mx.square(mx.maximum(hidden, 0))
+            hidden = relu2(hidden)
         return self.down_proj(hidden)
 
 

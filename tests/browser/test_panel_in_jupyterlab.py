@@ -100,6 +100,7 @@ def test_the_compiled_step_by_hand(notebook_file, jupyterlab):
         panel.steps_from_now_on()
         panel.press("start")
         assert panel.frames(2) == 2
+        panel.until(lambda p: p.steps_seen(), "a step in the status line")
         assert 1 <= panel.steps_seen()[0] <= 5
 
         # A machine that is busy with something else may be late once, not twice.
