@@ -22,6 +22,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 import importlib.metadata
 import os
+from pathlib import Path
 import platform
 import time
 from typing import Any
@@ -98,7 +99,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "lmxlab": lmxlab.__version__,
         "mlx": importlib.metadata.version("mlx"),
-        "blas": prepared.blas,
+        "blas": Path(prepared.blas).name if prepared.blas else None,
         "blas_threads": prepared.blas_threads,
         "compiler": prepared.compiler,
         "notes": list(prepared.notes),

@@ -24,14 +24,13 @@ def _with_gradient(
 ) -> Callable[[Function], Function]:
     """Give a function of each number a gradient: ``(inputs, cotangent) -> gradients``.
 
-    Both are compiled, for where nothing around them is: in sampling. On a GPU the call
+    The function is compiled for sampling, where nothing around it is. On a GPU the call
     is one of another function.
     """
-    pull = mx.compile(gradient, shapeless=True)
 
     def decorate(function: Function) -> Function:
         custom: Any = mx.custom_function(mx.compile(function, shapeless=True))
-        custom.vjp(lambda inputs, cotangent, output: pull(inputs, cotangent))
+        custom.vjp(lambda inputs, cotangent, output: gradient(inputs, cotangent))
 
         @functools.wraps(function)
         def call(*arrays: mx.array) -> mx.array:
