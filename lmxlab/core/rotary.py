@@ -54,8 +54,10 @@ def rotate(x: mx.array, theta: float, offset: int = 0) -> mx.array:
 def _waves(x: mx.array, theta: float, offset: int) -> tuple[mx.array, mx.array]:
     """Cosine, and sine with the sign of each half: (T, 1, d/2) and (T, 2, d/2)."""
     half = x.shape[-1] // 2
-    frequencies = mx.exp(-mx.arange(half) * (math.log(theta) / half))
-    angles = mx.arange(offset, offset + x.shape[2])[:, None, None] * frequencies
+    wide = mx.float64 if x.dtype == mx.float64 else mx.float32
+    frequencies = mx.exp(-mx.arange(half, dtype=wide) * (math.log(theta) / half))
+    positions = mx.arange(offset, offset + x.shape[2], dtype=wide)
+    angles = positions[:, None, None] * frequencies
     sin = mx.sin(angles)
     return mx.cos(angles), mx.concatenate([-sin, sin], axis=1)
 
